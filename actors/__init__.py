@@ -1,0 +1,1 @@
+"""Ray shells: thin actors around the plain classes of sep_ray."""

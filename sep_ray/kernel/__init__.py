@@ -1,0 +1,1 @@
+"""Units, ids, clock and errors: what every stage stands on."""

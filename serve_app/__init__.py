@@ -1,0 +1,1 @@
+"""The only HTTP: API ingress, model deployments, dashboard, command line."""
