@@ -1,0 +1,1 @@
+"""Steps into plans: which pools, how much, at what limit. Pure functions of a snapshot."""

@@ -1,0 +1,144 @@
+"""What a path costs beyond its quote: gas, drift until it lands, and how long that takes.
+
+`CostRow` holds what is known when planning; a cost model reads `as_floats(row)` and answers with
+a `CostEstimate`. `estimate` is the deterministic formula that stands in for the model, and
+`floored` keeps a model from calling a swap nearly free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isqrt
+from typing import Final
+
+from sep_ray.kernel.units import PPM
+
+V3_BASE_GAS: Final = 2_000
+V3_HOP_GAS: Final = 80_000
+V3_TICK_GAS: Final = 31_000
+V3_SINGLE_HOP_GAS: Final = 15_000
+V2_BASE_GAS: Final = 135_000
+V2_EXTRA_HOP_GAS: Final = 50_000
+
+P90_PPM: Final = 1_281_552
+"""The 90 % quantile of a standard normal, in ppm."""
+VOLATILITY_PPM_12S: Final = 400
+"""Standard deviation of a pool's price over 12 s: WBTC/WETH moved 40 bp over 100 blocks."""
+MAX_INCLUSION_BLOCKS: Final = 100
+MAX_RATIO_PPM: Final = 1_000 * PPM
+"""Ratios are cut here: beyond a thousandfold the exact figure tells a model nothing."""
+FLOOR_PPM: Final = 500_000
+"""A model's gas and slippage are never taken below this share of the formula's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostRow:
+    """The features of one candidate path. Integers, scale-free, all known when planning."""
+
+    hops: int
+    """Pools on the path, 1 or more."""
+    v2_hops: int
+    v3_hops: int
+    ticks_crossed: int
+    """Initialised V3 ticks the quote crosses, over all hops."""
+    exact_out: int
+    """1 when the output amount is fixed, else 0."""
+    fee_ppm: int
+    """Sum of the pool fees along the path."""
+    impact_ppm: int
+    """How far the quote, fees taken out, lies behind the mid price of the path's own pools."""
+    size_over_depth_ppm: int
+    """Input over the input token's virtual reserve at the current price; largest of the hops."""
+    gas_price_over_ewma_ppm: int
+    """Gas price over its own slow average; 1,000,000 when no average is known."""
+    gas_price_over_base_ppm: int
+    """Gas price over the snapshot's base fee; 1,000,000 when either is zero."""
+    volatility_ppm: int
+    """Standard deviation of the pair's price over one block."""
+    delay_blocks: int
+    """Blocks expected between the snapshot and the earliest block that can hold the swap."""
+    block_time_ms: int
+
+
+FEATURES: Final[tuple[str, ...]] = tuple(field.name for field in fields(CostRow))
+"""The names of a model's inputs, in the order of `as_floats`."""
+
+
+def as_floats(row: CostRow) -> list[float]:
+    """Return the row as a model's input, in the order of FEATURES, ppm left as ppm."""
+    return [float(getattr(row, name)) for name in FEATURES]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostEstimate:
+    """What is predicted: gas units, adverse drift (90 % quantile, ppm) and blocks to inclusion."""
+
+    gas: int
+    slippage_ppm: int
+    inclusion_blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What the planner's caller knows of the world outside the snapshot.
+
+    `gas_price_ewma_wei` and `volatility_ppm` may be None (unknown): the row then says 1.0 and the
+    long-run volatility for the chain's block time.
+    """
+
+    gas_price_ewma_wei: int | None = None
+    volatility_ppm: int | None = None
+    delay_blocks: int = 1
+    block_time_ms: int = 12_000
+
+
+def default_volatility_ppm(block_time_ms: int) -> int:
+    """Return VOLATILITY_PPM_12S scaled by the square root of the block time, rounded down."""
+    return isqrt(VOLATILITY_PPM_12S**2 * block_time_ms // 12_000)
+
+
+def ratio_ppm(numerator: int, denominator: int) -> int:
+    """Return numerator/denominator in ppm, rounded down, cut at MAX_RATIO_PPM."""
+    if denominator <= 0:
+        return MAX_RATIO_PPM if numerator > 0 else 0
+    return min(numerator * PPM // denominator, MAX_RATIO_PPM)
+
+
+def estimate(row: CostRow) -> CostEstimate:
+    """Predict by formula: gas by hops and ticks, drift as z90*sigma*sqrt(blocks until landed).
+
+    Gas: V3 2,000 + 80,000 per hop + 31,000 per initialised tick (+ 15,000 when it is the only
+    hop); V2 135,000 + 50,000 per further hop (the public smart-order-router's constants).
+    """
+    blocks = _inclusion_blocks(row.gas_price_over_base_ppm)
+    horizon = row.delay_blocks + blocks - 1
+    drift = isqrt(row.volatility_ppm**2 * horizon * P90_PPM**2) // PPM + 1 if horizon else 0
+    return CostEstimate(gas=_gas(row), slippage_ppm=drift, inclusion_blocks=blocks)
+
+
+def floored(row: CostRow, predicted: CostEstimate) -> CostEstimate:
+    """Raise a model's prediction to FLOOR_PPM of the formula's (and to one block)."""
+    formula = estimate(row)
+    return CostEstimate(
+        gas=max(predicted.gas, formula.gas * FLOOR_PPM // PPM),
+        slippage_ppm=max(predicted.slippage_ppm, formula.slippage_ppm * FLOOR_PPM // PPM),
+        inclusion_blocks=max(predicted.inclusion_blocks, 1),
+    )
+
+
+def _gas(row: CostRow) -> int:
+    gas = 0
+    if row.v3_hops:
+        gas += V3_BASE_GAS + V3_HOP_GAS * row.v3_hops + V3_TICK_GAS * row.ticks_crossed
+        gas += V3_SINGLE_HOP_GAS if row.hops == 1 else 0
+    if row.v2_hops:
+        gas += V2_BASE_GAS + V2_EXTRA_HOP_GAS * (row.v2_hops - 1)
+    return gas
+
+
+def _inclusion_blocks(gas_price_over_base_ppm: int) -> int:
+    """Count the blocks until a base fee that falls by an eighth per block meets the gas price."""
+    blocks, base = 1, PPM
+    while base > gas_price_over_base_ppm and blocks < MAX_INCLUSION_BLOCKS:
+        blocks, base = blocks + 1, base * 7 // 8
+    return blocks
