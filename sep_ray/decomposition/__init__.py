@@ -1,0 +1,1 @@
+"""One goal into concrete steps: what to swap, how much, when."""

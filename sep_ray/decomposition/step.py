@@ -1,0 +1,236 @@
+"""A step: one concrete action of an intent, and its life as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from sep_ray.intent.intent import Constraints, Side
+from sep_ray.intent.states import Reason
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.kernel.machine import move
+from sep_ray.kernel.units import Asset, ChainId
+
+
+class StepStatus(StrEnum):
+    """Where a step stands."""
+
+    PENDING = "PENDING"  # not due yet
+    READY = "READY"  # due; the chain's executor takes it in order of priority
+    WORKING = "WORKING"  # funds reserved, an attempt signed and journalled
+    DONE = "DONE"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+TERMINAL: Final = frozenset(
+    {
+        StepStatus.DONE,
+        StepStatus.FAILED,
+        StepStatus.SKIPPED,
+        StepStatus.CANCELLED,
+        StepStatus.EXPIRED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A swap of `amount` units on the side named, due at `due` and begun before `deadline`.
+
+    The id is derived from the intent and the ordinal, so a repeated decomposition names the
+    same steps. `sold`, `bought` and `quoted` (the planned variable side) are smallest units.
+    """
+
+    id: UUID
+    intent_id: UUID
+    strategy_id: str
+    ordinal: int
+    chain_id: ChainId
+    sell: Asset
+    buy: Asset
+    amount: int
+    side: Side
+    constraints: Constraints
+    priority: float
+    due: Millis
+    deadline: Millis
+    status: StepStatus = StepStatus.PENDING
+    version: int = 0
+    tries: int = 0
+    attempt_id: UUID | None = None
+    reserved: int = 0
+    quoted: int = 0
+    sold: int = 0
+    bought: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that holds this step's events."""
+        return f"step/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCreated:
+    """The step exists, PENDING or READY."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRescheduled:
+    """A missed schedule moved the step: new instant, new amount."""
+
+    due: Millis
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReleased:
+    """The step is due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """Planned, funds reserved, attempt signed: all in this commit.
+
+    `reserved` are units of the asset sold; `quoted` the plan's variable side; `plan` the whole
+    plan as text for later explanation.
+    """
+
+    attempt_id: UUID
+    reserved: int
+    quoted: int
+    plan: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequeued:
+    """The attempt ended without effect; the step waits for another turn."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilled:
+    """The chain did it: amounts read from the receipt's Transfer logs."""
+
+    sold: int
+    bought: int
+    tx_hash: str
+    block_number: int
+    block_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUnfilled:
+    """The block that held the fill is no longer part of the chain."""
+
+    block_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """No more tries, or none that could help."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkipped:
+    """A slice that was missed and is not made up."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCancelled:
+    """Not begun when the intent was cancelled."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepExpired:
+    """Not begun when the deadline passed."""
+
+    reason: Reason
+
+
+StepEvent = (
+    StepCreated
+    | StepRescheduled
+    | StepReleased
+    | StepStarted
+    | StepRequeued
+    | StepFilled
+    | StepUnfilled
+    | StepFailed
+    | StepSkipped
+    | StepCancelled
+    | StepExpired
+)
+
+TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
+    (StepStatus.PENDING, StepRescheduled): StepStatus.PENDING,
+    (StepStatus.PENDING, StepReleased): StepStatus.READY,
+    (StepStatus.PENDING, StepSkipped): StepStatus.SKIPPED,
+    (StepStatus.PENDING, StepCancelled): StepStatus.CANCELLED,
+    (StepStatus.PENDING, StepExpired): StepStatus.EXPIRED,
+    (StepStatus.READY, StepStarted): StepStatus.WORKING,
+    (StepStatus.READY, StepFailed): StepStatus.FAILED,
+    (StepStatus.READY, StepCancelled): StepStatus.CANCELLED,
+    (StepStatus.READY, StepExpired): StepStatus.EXPIRED,
+    (StepStatus.WORKING, StepRequeued): StepStatus.READY,
+    (StepStatus.WORKING, StepFilled): StepStatus.DONE,
+    (StepStatus.WORKING, StepFailed): StepStatus.FAILED,
+    (StepStatus.DONE, StepUnfilled): StepStatus.WORKING,
+}
+
+
+_SETS: Final[Mapping[type, tuple[str, ...]]] = {
+    StepRescheduled: ("due", "amount"),
+    StepStarted: ("attempt_id", "reserved", "quoted"),
+    StepRequeued: ("reason", "detail"),
+    StepFailed: ("reason", "detail"),
+    StepFilled: ("sold", "bought"),
+    StepSkipped: ("reason",),
+    StepCancelled: ("reason",),
+    StepExpired: ("reason",),
+}
+"""The fields of a step that an event's fields of the same name replace."""
+
+
+def evolve(step: Step | None, event: StepEvent) -> Step:
+    """Return the step after `event`; only StepCreated may begin a stream."""
+    if step is None:
+        if not isinstance(event, StepCreated):
+            raise InvariantBroken("a step begins with its creation", event=type(event).__name__)
+        return replace(event.step, version=1)
+    moved = replace(
+        step,
+        status=move(TRANSITIONS, step.status, event),
+        version=step.version + 1,
+        **{name: getattr(event, name) for name in _SETS.get(type(event), ())},
+    )
+    match event:
+        case StepStarted():
+            return replace(moved, tries=step.tries + 1)
+        case StepRequeued() | StepFailed():
+            return replace(moved, reserved=0)
+        case StepFilled():
+            return replace(moved, reason=Reason.FILLED)
+        case StepUnfilled():
+            return replace(moved, sold=0, bought=0, reason=None)
+        case _:
+            return moved

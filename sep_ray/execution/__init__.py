@@ -1,0 +1,1 @@
+"""A plan into transactions that land exactly once."""

@@ -1,0 +1,236 @@
+"""An attempt: one nonce's worth of trying to land one transaction, and its life as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.kernel.machine import move
+from sep_ray.kernel.units import ChainId
+
+
+class AttemptStatus(StrEnum):
+    """Where an attempt stands. Only evidence from the chain leaves BROADCAST (P6)."""
+
+    PREPARED = "PREPARED"  # signed and journalled; perhaps never sent
+    BROADCAST = "BROADCAST"  # handed to at least one node; fate unknown
+    INCLUDED = "INCLUDED"  # in a block, succeeded; may still be reorganised away
+    REVERTED = "REVERTED"  # in a block, failed; the nonce is used and gas is paid
+    FINAL = "FINAL"  # deep enough; nothing can change it
+    FINAL_REVERTED = "FINAL_REVERTED"
+    REPLACED = "REPLACED"  # the nonce went to another transaction of ours
+    DROPPED = "DROPPED"  # the nonce was used by a transaction that is not ours
+    EXPIRED = "EXPIRED"  # never sent before its deadline; nonce given back
+    CANCELLED = "CANCELLED"  # its cancel transaction landed in its place
+
+
+TERMINAL: Final = frozenset(
+    {
+        AttemptStatus.FINAL,
+        AttemptStatus.FINAL_REVERTED,
+        AttemptStatus.REPLACED,
+        AttemptStatus.DROPPED,
+        AttemptStatus.EXPIRED,
+        AttemptStatus.CANCELLED,
+    }
+)
+
+
+class Purpose(StrEnum):
+    """What a transaction is for."""
+
+    SWAP = "swap"
+    APPROVAL = "approval"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """Signed bytes and what they promise to pay; hashes and bytes are 0x-hex."""
+
+    raw: str
+    tx_hash: str
+    max_fee_wei: int
+    tip_wei: int
+    gas_limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inclusion:
+    """Where a transaction landed and what it cost."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    gas_used: int
+    gas_price_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One nonce of one lane. `signed` holds every version sent, the newest last."""
+
+    id: UUID
+    step_id: UUID | None
+    purpose: Purpose
+    chain_id: ChainId
+    account: str
+    nonce: int
+    to: str
+    signed: tuple[Signed, ...]
+    prepared_at: Millis
+    deadline: Millis
+    status: AttemptStatus = AttemptStatus.PREPARED
+    version: int = 0
+    sent_block: int | None = None
+    inclusion: Inclusion | None = None
+    detail: str = ""
+
+    @property
+    def stream_id(self) -> str:
+        """The stream that holds this attempt's events."""
+        return f"attempt/{self.id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptPrepared:
+    """Signed, and durable before anybody hears of it (P4)."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBroadcast:
+    """Handed over while the chain's head was `block_number`; the answer is the node's words."""
+
+    tx_hash: str
+    block_number: int
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBumped:
+    """Signed again at the same nonce with higher fees."""
+
+    signed: Signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptIncluded:
+    """In a block, succeeded."""
+
+    inclusion: Inclusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReverted:
+    """In a block, failed; `detail` is the decoded reason."""
+
+    inclusion: Inclusion
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptUnincluded:
+    """Its block is no longer part of the chain."""
+
+    block_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinalized:
+    """Deep enough under the chain's rule."""
+
+    block_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReplaced:
+    """Another transaction of ours holds the nonce."""
+
+    tx_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptDropped:
+    """A transaction that is not ours used the nonce; `detail` is the evidence."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptExpired:
+    """Never sent; its nonce was not used by it."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCancelled:
+    """The cancel transaction landed."""
+
+    tx_hash: str
+
+
+AttemptEvent = (
+    AttemptPrepared
+    | AttemptBroadcast
+    | AttemptBumped
+    | AttemptIncluded
+    | AttemptReverted
+    | AttemptUnincluded
+    | AttemptFinalized
+    | AttemptReplaced
+    | AttemptDropped
+    | AttemptExpired
+    | AttemptCancelled
+)
+
+_A = AttemptStatus
+TRANSITIONS: Final[Mapping[tuple[AttemptStatus, type], AttemptStatus]] = {
+    (_A.PREPARED, AttemptBroadcast): _A.BROADCAST,
+    (_A.PREPARED, AttemptExpired): _A.EXPIRED,
+    (_A.PREPARED, AttemptIncluded): _A.INCLUDED,
+    (_A.PREPARED, AttemptReverted): _A.REVERTED,
+    (_A.PREPARED, AttemptDropped): _A.DROPPED,
+    (_A.BROADCAST, AttemptBroadcast): _A.BROADCAST,
+    (_A.BROADCAST, AttemptBumped): _A.PREPARED,
+    (_A.BROADCAST, AttemptIncluded): _A.INCLUDED,
+    (_A.BROADCAST, AttemptReverted): _A.REVERTED,
+    (_A.BROADCAST, AttemptReplaced): _A.REPLACED,
+    (_A.BROADCAST, AttemptDropped): _A.DROPPED,
+    (_A.BROADCAST, AttemptCancelled): _A.CANCELLED,
+    (_A.INCLUDED, AttemptFinalized): _A.FINAL,
+    (_A.INCLUDED, AttemptUnincluded): _A.BROADCAST,
+    (_A.REVERTED, AttemptFinalized): _A.FINAL_REVERTED,
+    (_A.REVERTED, AttemptUnincluded): _A.BROADCAST,
+}
+
+
+def evolve(attempt: Attempt | None, event: AttemptEvent) -> Attempt:
+    """Return the attempt after `event`; only AttemptPrepared may begin a stream."""
+    if attempt is None:
+        if not isinstance(event, AttemptPrepared):
+            raise InvariantBroken("an attempt begins prepared", event=type(event).__name__)
+        return replace(event.attempt, version=1)
+    moved = replace(
+        attempt,
+        status=move(TRANSITIONS, attempt.status, event),
+        version=attempt.version + 1,
+        inclusion=getattr(event, "inclusion", attempt.inclusion),
+        detail=getattr(event, "detail", attempt.detail),
+    )
+    match event:
+        case AttemptBroadcast():
+            return replace(moved, sent_block=attempt.sent_block or event.block_number)
+        case AttemptBumped():
+            return replace(moved, signed=(*attempt.signed, event.signed), sent_block=None)
+        case AttemptUnincluded():
+            return replace(moved, inclusion=None, detail="")
+        case _:
+            return moved

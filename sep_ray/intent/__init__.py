@@ -1,0 +1,1 @@
+"""What is wanted: the intent, its bounds, its states and its events."""

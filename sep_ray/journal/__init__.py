@@ -1,0 +1,1 @@
+"""The truth: append-only streams of events, and the state they add up to."""

@@ -1,0 +1,178 @@
+"""What the platform asks of its database; the Postgres and in-memory stores answer alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from sep_ray.decomposition.step import Step
+from sep_ray.execution.attempt import Attempt
+from sep_ray.intent.states import IntentRecord
+from sep_ray.journal.records import (
+    Commit,
+    IntentFilter,
+    Lease,
+    Recorded,
+    Submission,
+    Tick,
+    Verdict,
+)
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.portfolio.ledger import Holding, Posting
+from sep_ray.strategy.record import StrategyRecord
+
+
+class Journal(Protocol):
+    """The append-only truth."""
+
+    async def commit(self, commit: Commit) -> tuple[Recorded, ...]:
+        """Make a commit durable and return its events in order.
+
+        Raises VersionConflict, LeaseLost, InsufficientBalance (a holding below zero) or
+        InvariantBroken (postings that do not balance); then nothing was written. Raises
+        Indeterminate when the connection broke while committing. Commits that wait together
+        share one database transaction, yet fail one by one.
+        """
+
+    async def accept(self, batch: Sequence[Submission], at: Millis) -> tuple[Verdict, ...]:
+        """Make submissions durable in one database transaction, a verdict for each, in order."""
+
+    async def stream(self, stream_id: str, after: int = 0) -> tuple[Recorded, ...]:
+        """Return a stream's events with a version above `after`, oldest first."""
+
+    async def related(self, correlation_id: UUID) -> tuple[Recorded, ...]:
+        """Return all events of one correlation, in commit order."""
+
+    async def tail(self, after: int, limit: int, wait_s: float) -> tuple[Recorded, ...]:
+        """Return events with `seq` above `after` in commit order, at most `limit`.
+
+        Waits up to `wait_s` seconds for the first one; an empty tuple means none came.
+        """
+
+
+class Intents(Protocol):
+    """Intents as they stand."""
+
+    async def intent(self, intent_id: UUID) -> IntentRecord | None:
+        """Return one, or None."""
+
+    async def open_intents(self, limit: int) -> tuple[IntentRecord, ...]:
+        """Return those without an end, oldest first."""
+
+    async def page_of_intents(
+        self, wanted: IntentFilter, before: UUID | None, limit: int
+    ) -> tuple[IntentRecord, ...]:
+        """Return intents newest first (by id), with ids below `before`."""
+
+
+class Steps(Protocol):
+    """Steps as they stand."""
+
+    async def step(self, step_id: UUID) -> Step | None:
+        """Return one, or None."""
+
+    async def steps_of(self, intent_ids: Sequence[UUID]) -> tuple[Step, ...]:
+        """Return the steps of these intents, by intent and ordinal."""
+
+    async def ready_steps(self, chain_id: ChainId, limit: int) -> tuple[Step, ...]:
+        """Return a chain's READY steps: highest priority, then earliest deadline, then id."""
+
+    async def next_due(self) -> Millis | None:
+        """Return the earliest `due` among PENDING steps."""
+
+
+class Attempts(Protocol):
+    """Attempts as they stand."""
+
+    async def attempt(self, attempt_id: UUID) -> Attempt | None:
+        """Return one, or None."""
+
+    async def live_attempts(self, chain_id: ChainId, account: str) -> tuple[Attempt, ...]:
+        """Return a lane's attempts that are not terminal, by nonce."""
+
+    async def attempts_of(self, step_ids: Sequence[UUID]) -> tuple[Attempt, ...]:
+        """Return the attempts made for these steps, by step and nonce."""
+
+    async def attempt_by_hash(self, tx_hash: str) -> Attempt | None:
+        """Return the attempt one of whose signed versions has this hash."""
+
+    async def next_nonce(self, chain_id: ChainId, account: str) -> int | None:
+        """Return one above the highest nonce of the lane's attempts that used or hold theirs.
+
+        EXPIRED attempts gave theirs back and do not count; None when there is none.
+        """
+
+
+class Ledger(Protocol):
+    """Balances and the lines they are made of."""
+
+    async def holdings(self, strategy_id: str | None = None) -> tuple[Holding, ...]:
+        """Return every bucket's non-zero balance, by strategy, asset and bucket."""
+
+    async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
+        """Return, per asset of a chain, the sum of all holdings: what its accounts must hold."""
+
+    async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
+        """Return the lines written under one correlation, in order."""
+
+
+class Leases(Protocol):
+    """Who may write as whom (P5)."""
+
+    async def acquire(self, name: str, holder: str, ttl_ms: int) -> Lease | None:
+        """Take a lease that is free, expired or the holder's own; each taking has a new epoch.
+
+        Expiry is judged by the database's clock. None when another holds it.
+        """
+
+    async def renew(self, lease: Lease, ttl_ms: int) -> Lease | None:
+        """Prolong a lease still held; None when it is lost."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give it up; its epoch is over."""
+
+
+class Strategies(Protocol):
+    """Registered strategies and their saved state."""
+
+    async def strategy(self, strategy_id: str) -> StrategyRecord | None:
+        """Return one, or None."""
+
+    async def strategies(self) -> tuple[StrategyRecord, ...]:
+        """Return all, by id."""
+
+    async def save_state(self, strategy_id: str, state: str) -> None:
+        """Keep a strategy's declared state (JSON text)."""
+
+    async def load_state(self, strategy_id: str) -> str | None:
+        """Return the state last kept, or None."""
+
+
+class Cursors(Protocol):
+    """How far each reader of the journal has come."""
+
+    async def cursor(self, name: str) -> int:
+        """Return the seq last stored, or 0."""
+
+    async def advance(self, name: str, seq: int) -> None:
+        """Store a cursor; it never moves back."""
+
+
+class Ticks(Protocol):
+    """Mid prices over time."""
+
+    async def record_ticks(self, ticks: Sequence[Tick]) -> None:
+        """Keep ticks; the same (chain, pair, block) twice counts once."""
+
+    async def recent_ticks(
+        self, chain_id: ChainId, base: Asset, quote: Asset, limit: int
+    ) -> tuple[Tick, ...]:
+        """Return a pair's newest ticks, oldest first."""
+
+
+class Store(
+    Journal, Intents, Steps, Attempts, Ledger, Leases, Strategies, Cursors, Ticks, Protocol
+):
+    """The whole database, for those who put the parts together."""

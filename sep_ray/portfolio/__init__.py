@@ -1,0 +1,1 @@
+"""Where every unit is: a double-entry ledger in integer units."""

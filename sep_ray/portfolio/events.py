@@ -1,0 +1,43 @@
+"""Events of a chain account: what arrived, what was given to whom, what did not add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sep_ray.kernel.units import Asset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundsObserved:
+    """The account's balance changed by somebody else's doing; units may be negative."""
+
+    asset: Asset
+    units: int
+    block_number: int
+    block_hash: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundsAllocated:
+    """Available units moved between strategies by a named principal."""
+
+    asset: Asset
+    units: int
+    source: str
+    target: str
+    principal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerBreached:
+    """Ledger and chain disagree at a block; the account stops (P8)."""
+
+    asset: Asset
+    ledger_units: int
+    chain_units: int
+    block_number: int
+    block_hash: str
+
+
+AccountEvent = FundsObserved | FundsAllocated | LedgerBreached

@@ -1,0 +1,1 @@
+"""The users' code: strategies, their signals and what they may do."""
