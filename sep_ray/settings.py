@@ -1,0 +1,59 @@
+"""Settings: read once, at the edge, from SEP_* variables or an .env file; then frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Every field is SEP_<NAME> in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEP_", env_file=".env", frozen=True, extra="ignore"
+    )
+
+    state_dir: Path = Field(Path(".sep"), description="databases, chains, logs and secrets")
+    cache_dir: Path | None = Field(None, description="chain binary, contracts and built states")
+    models_dir: Path | None = Field(None, description="model artefacts; default: the package's")
+
+    postgres_url: SecretStr | None = Field(None, description="external Postgres; else embedded")
+    redis_url: SecretStr | None = Field(None, description="external Redis; else embedded")
+    ethereum_rpc_url: SecretStr | None = Field(None, description="chain 1; else a local chain")
+    arbitrum_rpc_url: SecretStr | None = Field(None, description="chain 42161; else a local one")
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(8700, ge=0, le=65_535, description="0 takes a free port")
+    api_replicas: int = Field(1, ge=1, le=64)
+    jwt_secret: SecretStr | None = Field(None, min_length=32, description="else made at first start")
+    submissions_per_minute: int = Field(10, ge=1, le=10_000_000, description="per principal")
+    max_body_bytes: int = Field(4_000_000, ge=1_000)
+
+    ethereum_block_seconds: float = Field(1.0, ge=0.05, le=60)
+    arbitrum_block_seconds: float = Field(0.25, ge=0.05, le=60)
+    ethereum_confirmations: int = Field(2, ge=0, le=64)
+    arbitrum_confirmations: int = Field(2, ge=0, le=64)
+    market: Literal["seeded", "imported"] = "seeded"
+    market_data: Path | None = Field(None, description="pool states for market=imported")
+    market_driver: bool = Field(False, description="move the local market's prices")
+    market_seed: int = 7
+
+    strategies_per_actor: int = Field(1, ge=1, le=1_000)
+    model_timeout_ms: int = Field(250, ge=1, le=10_000, description="then the fallback decides")
+    lease_ttl_ms: int = Field(3_000, ge=500, le=60_000)
+    ray_cpus: int = Field(8, ge=1, description="logical; the actors ask for none")
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("state_dir", "cache_dir", "models_dir", "market_data")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @property
+    def cache(self) -> Path:
+        """Where what is installed and built once is kept."""
+        return self.cache_dir or self.state_dir / "cache"
