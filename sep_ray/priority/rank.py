@@ -1,0 +1,101 @@
+"""The order of the queue: money at stake per turn of waiting, and why, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+from uuid import UUID
+
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.priority.features import FEATURES, PriorityRow, as_floats
+
+MIN_SCORE_BP: Final = 0.0
+MAX_SCORE_BP: Final = 1_000.0
+"""No intent tolerates more than 10 % slippage, so none loses more by waiting."""
+MEAN_POSITIVE_PART: Final = 0.3989422804014327
+"""E[max(0, Z)] of a standard normal: 1/sqrt(2 pi)."""
+
+_SIGMA = FEATURES.index("sigma_wait_bp")
+_PRESSURE = FEATURES.index("wait_over_left")
+_SLIPPAGE = FEATURES.index("max_slippage_bp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A place in the queue: `score_bp` of the intent's own notional, `stake` = score times
+    share of the portfolio times urgency (0.5 counts once), and the reason in words."""
+
+    id: UUID
+    place: int
+    score_bp: float
+    stake: float
+    reason: str
+
+
+def fallback_score(floats: Sequence[float]) -> float:
+    """Return the loss of waiting one turn in bp by formula, from a row of FEATURES.
+
+    drift = sigma sqrt(wait) / sqrt(2 pi), the mean adverse move, at most the slippage bound;
+    a missed deadline costs the slippage bound, which is what the owner would have paid to be
+    done; loss = drift + min(1, wait/left)^2 (bound - drift).
+    """
+    bound = floats[_SLIPPAGE]
+    drift = min(floats[_SIGMA] * MEAN_POSITIVE_PART, bound)
+    pressure = min(1.0, floats[_PRESSURE]) ** 2
+    return bounded(drift + pressure * (bound - drift))
+
+
+def fallback(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return `fallback_score` of each row, in the shape a model answers in (rows x 1)."""
+    return [[fallback_score(row)] for row in rows]
+
+
+def bounded(score: float) -> float:
+    """Clip a score to its range; a score that is no number is a bug upstream."""
+    if not isfinite(score):
+        raise InvariantBroken("a score is not a finite number", score=score)
+    return min(max(score, MIN_SCORE_BP), MAX_SCORE_BP)
+
+
+def stake(row: PriorityRow, score_bp: float) -> float:
+    """Return what is at stake, comparable between intents: never less for more notional,
+    a higher score or more urgency."""
+    return bounded(score_bp) * row.share_bp * (0.5 + row.urgency)
+
+
+def order(rows: Sequence[PriorityRow], scores: Sequence[float]) -> list[Ranked]:
+    """Return the queue, most at stake first; ties go to the nearer deadline, then the lower id.
+
+    `scores` are bp of each row's own notional, in the rows' order.
+    """
+    if len(rows) != len(scores):
+        raise InvariantBroken("as many scores as rows", rows=len(rows), scores=len(scores))
+    pairs = zip(rows, scores, strict=True)
+    weighed = [(stake(row, score), row, bounded(score)) for row, score in pairs]
+    weighed.sort(key=lambda item: (-item[0], item[1].deadline, item[1].id))
+    return [
+        Ranked(id=row.id, place=place, score_bp=score, stake=at_stake, reason=explain(row, score))
+        for place, (at_stake, row, score) in enumerate(weighed)
+    ]
+
+
+def explain(row: PriorityRow, score_bp: float) -> str:
+    """Say in one line what the score rests on."""
+    sigma, over_left, *_ = as_floats(row)
+    moves = f"price moves {sigma:.1f} bp in a turn of {row.wait_s:.0f} s"
+    parts = [_deadline(row, over_left), moves]
+    if row.gas_ratio >= 1.2 or row.gas_ratio <= 0.8:
+        parts.append(f"gas {row.gas_ratio:.1f}x its average")
+    if row.volatility.ratio >= 1.3:
+        parts.append(f"volatility {row.volatility.ratio:.1f}x its average")
+    head = f"score {score_bp:.1f} bp on {row.share_bp / 100:.2f} % of the portfolio"
+    return f"{head}: {', '.join(parts)}"
+
+
+def _deadline(row: PriorityRow, over_left: float) -> str:
+    if row.left_s <= 0:
+        return "deadline passed"
+    last = " (last turn)" if over_left >= 1 else ""
+    return f"deadline in {row.left_s:.0f} s{last}"
