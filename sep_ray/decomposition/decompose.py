@@ -1,0 +1,123 @@
+"""An intent into steps: a pure function of the intent, the holdings and the prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sep_ray.decomposition.rebalance import Ratio, Swap, swaps_to_targets
+from sep_ray.decomposition.schedule import instants, parts
+from sep_ray.decomposition.step import Step, StepStatus
+from sep_ray.intent.intent import Intent, IntentType, Side, Style
+from sep_ray.intent.states import Reason
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.kernel.ids import derived_id
+from sep_ray.kernel.units import Asset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a decomposition may look at, gathered beforehand.
+
+    `available` are the strategy's free units; `prices` mid prices of a REBALANCE's assets in
+    one numeraire; `cost` the units of `sell` that buying the amount takes at the mid price
+    (None where unknown); `slices` how many parts an ADAPTIVE intent is given.
+    """
+
+    available: Mapping[Asset, int]
+    prices: Mapping[Asset, Ratio]
+    cost: int | None = None
+    slices: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """The intent can't be decomposed: it will be REJECTED with this."""
+
+    reason: Reason
+    detail: str
+
+
+def decompose(
+    intent: Intent, facts: Facts, now: Millis, priority: float
+) -> tuple[Step, ...] | Refusal:
+    """Return the intent's steps in order (none: it is already fulfilled), or a refusal.
+
+    A step due now is READY, a later one PENDING. The same intent and facts give the same steps
+    with the same ids.
+    """
+    if intent.type is IntentType.REBALANCE:
+        trades = _rebalance(intent, facts)
+    else:
+        trades = _trade(intent, facts)
+    if isinstance(trades, Refusal):
+        return trades
+    count = _slices(intent, facts)
+    return tuple(_steps(intent, trades, count, now, priority))
+
+
+def _trade(intent: Intent, facts: Facts) -> tuple[Swap, ...] | Refusal:
+    if intent.sell is None or intent.buy is None:
+        raise InvariantBroken("a trade without its assets", intent_id=intent.id)
+    available = facts.available.get(intent.sell, 0)
+    if intent.type is IntentType.LIQUIDATE:
+        if available == 0:
+            return Refusal(reason=Reason.NOTHING_TO_SELL, detail=f"no {intent.sell} is available")
+        return (Swap(sell=intent.sell, buy=intent.buy, units=available),)
+    amount = intent.amount or 0
+    needed = amount if intent.side is Side.SELL else facts.cost or 1
+    if needed > available:
+        return Refusal(
+            reason=Reason.INSUFFICIENT_BALANCE,
+            detail=f"needs {needed} of {intent.sell}, {available} available",
+        )
+    return (Swap(sell=intent.sell, buy=intent.buy, units=amount),)
+
+
+def _rebalance(intent: Intent, facts: Facts) -> tuple[Swap, ...] | Refusal:
+    unpriced = [str(t.asset) for t in intent.targets if t.asset not in facts.prices]
+    if unpriced:
+        return Refusal(reason=Reason.NO_ROUTE, detail=f"no price for {', '.join(unpriced)}")
+    if not any(facts.available.get(target.asset, 0) for target in intent.targets):
+        return Refusal(reason=Reason.INSUFFICIENT_BALANCE, detail="none of the assets is available")
+    return swaps_to_targets(intent.targets, facts.available, facts.prices, intent.tolerance)
+
+
+def _slices(intent: Intent, facts: Facts) -> int:
+    match intent.constraints.style:
+        case Style.IMMEDIATE:
+            return 1
+        case Style.TWAP:
+            return intent.constraints.schedule.slices
+        case Style.ADAPTIVE:
+            return facts.slices
+
+
+def _steps(
+    intent: Intent, trades: tuple[Swap, ...], count: int, now: Millis, priority: float
+) -> list[Step]:
+    steps: list[Step] = []
+    for trade in trades:
+        slices = min(count, trade.units)
+        dues = instants(now, intent.deadline, slices)
+        for due, amount in zip(dues, parts(trade.units, slices), strict=True):
+            steps.append(
+                Step(
+                    id=derived_id(intent.id, len(steps)),
+                    intent_id=intent.id,
+                    strategy_id=intent.strategy_id,
+                    ordinal=len(steps),
+                    chain_id=intent.chain_id,
+                    sell=trade.sell,
+                    buy=trade.buy,
+                    amount=amount,
+                    side=intent.side if intent.type is not IntentType.REBALANCE else Side.SELL,
+                    constraints=intent.constraints,
+                    priority=priority,
+                    due=due,
+                    deadline=intent.deadline,
+                    status=StepStatus.READY if due <= now else StepStatus.PENDING,
+                )
+            )
+    return steps
