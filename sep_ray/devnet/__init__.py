@@ -1,0 +1,1 @@
+"""The embedded stack: local chains with real contracts, Postgres and Redis."""
