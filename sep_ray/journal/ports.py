@@ -58,8 +58,11 @@ class Intents(Protocol):
     async def intent(self, intent_id: UUID) -> IntentRecord | None:
         """Return one, or None."""
 
-    async def open_intents(self, limit: int) -> tuple[IntentRecord, ...]:
-        """Return those without an end, oldest first."""
+    async def intents(self, intent_ids: Sequence[UUID]) -> tuple[IntentRecord, ...]:
+        """Return those of these ids that exist, by id."""
+
+    async def open_intents(self, after: UUID | None, limit: int) -> tuple[IntentRecord, ...]:
+        """Return those without an end, by id (that is: oldest first), with ids above `after`."""
 
     async def page_of_intents(
         self, wanted: IntentFilter, before: UUID | None, limit: int
@@ -80,7 +83,13 @@ class Steps(Protocol):
         """Return a chain's READY steps: highest priority, then earliest deadline, then id."""
 
     async def next_due(self) -> Millis | None:
-        """Return the earliest `due` among PENDING steps."""
+        """Return the earliest `due` or `deadline` among PENDING and READY steps' schedules.
+
+        That is the least of every PENDING step's `due` and every READY step's `deadline`.
+        """
+
+    async def due_intents(self, now: Millis, limit: int) -> tuple[UUID, ...]:
+        """Return the intents of PENDING steps with `due` and READY steps with `deadline` <= now."""
 
 
 class Attempts(Protocol):
@@ -158,6 +167,9 @@ class Cursors(Protocol):
 
     async def advance(self, name: str, seq: int) -> None:
         """Store a cursor; it never moves back."""
+
+    async def newest(self) -> int:
+        """Return the seq of the newest event, or 0."""
 
 
 class Ticks(Protocol):

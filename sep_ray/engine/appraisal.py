@@ -1,0 +1,90 @@
+"""An accepted intent as the prioritizer sees it. Floats here are for scores only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sep_ray.intent.intent import Intent, IntentType, Side
+from sep_ray.journal.records import Tick
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.units import PPM, Asset
+from sep_ray.priority.features import PriorityRow
+from sep_ray.priority.volatility import Volatility, volatility
+from sep_ray.routing.prices import mid_price
+from sep_ray.routing.snapshot import Snapshot
+
+TYPICAL_GAS: Final = 160_000
+"""Gas of a one-hop swap with its approval, for weighing gas against notional."""
+TURN_S: Final = 12.0
+"""What being passed over costs at worst: one block of the slowest chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainView:
+    """What the router knows of a chain: its snapshot, unit of account and gas history."""
+
+    snapshot: Snapshot
+    numeraire: Asset
+    coin: Asset
+    """The wrapped form of the chain's own coin, in which gas is valued."""
+    usual_base_fee_wei: float
+
+
+def priority_row(
+    intent: Intent,
+    available: Mapping[Asset, int],
+    view: ChainView | None,
+    ticks: Sequence[Tick],
+    now: Millis,
+) -> PriorityRow:
+    """Describe a waiting intent; without a view of its chain, money is unknown and counts zero."""
+    row = PriorityRow(
+        id=intent.id,
+        type=intent.type.value,
+        deadline=intent.deadline,
+        notional=0.0,
+        portfolio=0.0,
+        left_s=(intent.deadline - now) / 1_000,
+        window_s=intent.constraints.time_window_ms / 1_000,
+        wait_s=TURN_S,
+        max_slippage_bp=intent.constraints.max_slippage / 100,
+        volatility=_volatility(ticks),
+        urgency=intent.constraints.urgency / PPM,
+    )
+    if view is None:
+        return row
+    portfolio = sum(_value(view, asset, units) for asset, units in available.items())
+    base_fee = view.snapshot.base_fee_wei
+    return replace(
+        row,
+        notional=_notional(intent, available, view, portfolio),
+        portfolio=portfolio,
+        gas_cost=_value(view, view.coin, TYPICAL_GAS * base_fee),
+        gas_ratio=base_fee / view.usual_base_fee_wei if view.usual_base_fee_wei > 0 else 1.0,
+    )
+
+
+def _notional(
+    intent: Intent, available: Mapping[Asset, int], view: ChainView, portfolio: float
+) -> float:
+    if intent.type is IntentType.REBALANCE or intent.sell is None or intent.buy is None:
+        return portfolio
+    if intent.amount is None:
+        return _value(view, intent.sell, available.get(intent.sell, 0))
+    return _value(view, intent.sell if intent.side is Side.SELL else intent.buy, intent.amount)
+
+
+def _value(view: ChainView, asset: Asset, units: int) -> float:
+    if asset == view.numeraire:
+        return float(units)
+    price = mid_price(view.snapshot, asset, view.numeraire)
+    return units * price[0] / price[1] if price else 0.0
+
+
+def _volatility(ticks: Sequence[Tick]) -> Volatility:
+    if len(ticks) < 2:
+        return volatility((), 1.0)
+    seconds = max((ticks[-1].at - ticks[0].at) / 1_000 / (len(ticks) - 1), 0.001)
+    return volatility([tick.numerator / tick.denominator for tick in ticks], seconds)

@@ -1,0 +1,274 @@
+"""The IntentRouter: ranks what was accepted, decomposes it, releases slices, ends intents.
+
+It follows the journal: events of an intent or its steps wake it. It keeps no state that the
+journal does not hold; a router that starts looks at every open intent once (P11). Two routers
+at once do no harm, since every write names the version it was decided on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from sep_ray.decomposition.conclusion import conclusion
+from sep_ray.decomposition.decompose import Refusal, decompose
+from sep_ray.decomposition.schedule import Decision, releases
+from sep_ray.decomposition.step import (
+    Step,
+    StepCancelled,
+    StepCreated,
+    StepExpired,
+    StepFailed,
+    StepFilled,
+    StepSkipped,
+    StepStatus,
+)
+from sep_ray.decomposition.step import evolve as evolve_step
+from sep_ray.engine.facts import FactSource, Known
+from sep_ray.engine.ports import Model, Slicer
+from sep_ray.intent.states import (
+    TERMINAL,
+    IntentAccepted,
+    IntentCancelRequested,
+    IntentCompleted,
+    IntentDecomposed,
+    IntentEvent,
+    IntentExpired,
+    IntentRecord,
+    IntentRejected,
+    Reason,
+    Status,
+    evolve,
+)
+from sep_ray.journal.ports import Store
+from sep_ray.journal.records import Append, Commit, Event, State, VersionConflict
+from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.priority.features import as_floats
+from sep_ray.priority.rank import Ranked, order
+
+log = structlog.get_logger()
+
+BATCH: Final = 1_000
+"""Intents decided on in one turn, and events read in one go."""
+IDLE_S: Final = 5.0
+"""The longest sleep; a missed wake-up costs no more than this."""
+STOPPABLE: Final = frozenset({StepStatus.PENDING, StepStatus.READY})
+"""Steps that have reserved nothing and can end at once."""
+WAKING: Final[frozenset[type]] = frozenset(
+    {
+        IntentAccepted,
+        IntentCancelRequested,
+        StepFilled,
+        StepFailed,
+        StepSkipped,
+        StepCancelled,
+        StepExpired,
+    }
+)
+"""Events after which an intent may need the router."""
+
+
+class IntentRouter:
+    """Decides, turn by turn, for every intent that something happened to."""
+
+    def __init__(
+        self, store: Store, clock: Clock, facts: FactSource, prioritizer: Model, slicer: Slicer
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._facts = facts
+        self._prioritizer = prioritizer
+        self._slicer = slicer
+        self._seen = 0
+        self._touched: dict[UUID, None] = {}
+        self._hinted = asyncio.Event()
+
+    async def start(self) -> None:
+        """Mark everything that is open; what happens from now on is read from the journal."""
+        self._seen = await self._store.newest()
+        last: UUID | None = None
+        while batch := await self._store.open_intents(last, BATCH):
+            self.hint(record.intent.id for record in batch)
+            last = batch[-1].intent.id
+        log.info("router_started", open_intents=len(self._touched))
+
+    def hint(self, intent_ids: Iterable[UUID]) -> None:
+        """Say that these intents are worth a look."""
+        self._touched.update(dict.fromkeys(intent_ids))
+        self._hinted.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, then turn whenever there is news, until told to stop."""
+        await self.start()
+        while not stop.is_set():
+            await self.turn()
+            await self._await_news(stop)
+
+    async def turn(self) -> int:
+        """Decide for up to BATCH touched intents; return how many were open."""
+        self._hinted.clear()
+        now = self._clock.now()
+        batch = list(self._touched)[:BATCH]
+        for intent_id in batch:
+            del self._touched[intent_id]
+        records = [r for r in await self._store.intents(batch) if r.status not in TERMINAL]
+        await self._begin([r for r in records if r.status is Status.ACCEPTED], now)
+        await self._continue([r for r in records if r.status is not Status.ACCEPTED], now)
+        return len(records)
+
+    async def catch_up(self) -> None:
+        """Read the journal to its end and mark what needs a look; for drivers without `run`."""
+        while events := await self._store.tail(self._seen, BATCH, 0.0):
+            for recorded in events:
+                self._read(recorded.seq, recorded.event, recorded.correlation_id)
+        self._touched.update(dict.fromkeys(await self._due()))
+
+    async def _begin(self, accepted: Sequence[IntentRecord], now: Millis) -> None:
+        late = [r for r in accepted if now >= r.intent.deadline]
+        waiting = [r for r in accepted if now < r.intent.deadline]
+        commits = [_intent_commit(r, IntentExpired(reason=Reason.DEADLINE), (), now) for r in late]
+        if waiting:
+            known = await self._facts.gather([r.intent for r in waiting])
+            slices = await self._slicer.slices([r.intent for r in waiting], known)
+            by_id = {r.intent.id: r for r in waiting}
+            for ranked, source in await self._rank(waiting, known, now):
+                record = by_id[ranked.id]
+                event, steps = _decomposed(record, ranked, source, known, slices, now)
+                commits.append(_intent_commit(record, event, steps, now))
+        await asyncio.gather(*map(self._write, commits))
+
+    async def _rank(
+        self, records: Sequence[IntentRecord], known: Known, now: Millis
+    ) -> list[tuple[Ranked, str]]:
+        rows = [known.row(record.intent, now) for record in records]
+        scored = await self._prioritizer.score([as_floats(row) for row in rows])
+        source = f"{scored.source}: {scored.reason}" if scored.reason else scored.source
+        return [(r, source) for r in order(rows, [outputs[0] for outputs in scored.rows])]
+
+    async def _continue(self, records: Sequence[IntentRecord], now: Millis) -> None:
+        by_intent: dict[UUID, list[Step]] = {record.intent.id: [] for record in records}
+        for step in await self._store.steps_of(list(by_intent)):
+            by_intent[step.intent_id].append(step)
+        commits = [_advanced(record, by_intent[record.intent.id], now) for record in records]
+        await asyncio.gather(*(self._write(commit) for commit in commits if commit is not None))
+
+    async def _write(self, commit: Commit) -> None:
+        """Write; when somebody else wrote first, look at the intent again."""
+        try:
+            await self._store.commit(commit)
+        except VersionConflict:
+            self.hint([commit.appends[0].correlation_id])
+
+    async def _await_news(self, stop: asyncio.Event) -> None:
+        """Return when an intent was touched, a step fell due, or IDLE_S passed."""
+        if self._touched:
+            return
+        due = await self._store.next_due()
+        left_s = IDLE_S if due is None else max(0.0, (due - self._clock.now()) / 1_000)
+        tail = asyncio.ensure_future(self._store.tail(self._seen, BATCH, min(left_s, IDLE_S)))
+        others = [asyncio.ensure_future(event.wait()) for event in (self._hinted, stop)]
+        await asyncio.wait([tail, *others], return_when=asyncio.FIRST_COMPLETED)
+        for waiter in (tail, *others):
+            waiter.cancel()
+        await asyncio.gather(tail, *others, return_exceptions=True)
+        if not tail.cancelled():
+            for recorded in tail.result():
+                self._read(recorded.seq, recorded.event, recorded.correlation_id)
+        self._touched.update(dict.fromkeys(await self._due()))
+
+    def _read(self, seq: int, event: Event, intent_id: UUID) -> None:
+        self._seen = seq
+        if type(event) in WAKING:
+            self._touched[intent_id] = None
+
+    async def _due(self) -> tuple[UUID, ...]:
+        return await self._store.due_intents(self._clock.now(), BATCH)
+
+
+def _decomposed(
+    record: IntentRecord,
+    ranked: Ranked,
+    source: str,
+    known: Known,
+    slices: Mapping[UUID, int],
+    now: Millis,
+) -> tuple[IntentEvent, tuple[Step, ...]]:
+    facts = known.facts(record.intent, slices.get(record.intent.id, 1))
+    outcome = decompose(record.intent, facts, now, ranked.stake)
+    if isinstance(outcome, Refusal):
+        return IntentRejected(reason=outcome.reason, detail=outcome.detail), ()
+    if not outcome:
+        return IntentCompleted(reason=Reason.ALREADY_ON_TARGET, sold=0, bought=0), ()
+    event = IntentDecomposed(
+        score=ranked.score_bp, score_source=source, why=ranked.reason, steps=len(outcome)
+    )
+    return event, outcome
+
+
+def _advanced(record: IntentRecord, steps: Sequence[Step], now: Millis) -> Commit | None:
+    """Return what is next for an intent under way: its steps' moves, its end, or nothing."""
+    decisions = _stops(steps) if record.status is Status.CANCELLING else _moves(steps, now)
+    if decisions:
+        return _step_commit(record, decisions, now)
+    ending = conclusion(record, steps)
+    return _intent_commit(record, ending, (), now) if ending is not None else None
+
+
+def _moves(steps: Sequence[Step], now: Millis) -> tuple[Decision, ...]:
+    late = [s for s in steps if s.status is StepStatus.READY and now >= s.deadline]
+    expired = tuple((step, (StepExpired(reason=Reason.DEADLINE),)) for step in late)
+    return (*expired, *releases(steps, now))
+
+
+def _stops(steps: Sequence[Step]) -> tuple[Decision, ...]:
+    cancelled = StepCancelled(reason=Reason.CANCELLED_BY_CLIENT)
+    return tuple((step, (cancelled,)) for step in steps if step.status in STOPPABLE)
+
+
+def _intent_commit(
+    record: IntentRecord, event: IntentEvent, steps: Sequence[Step], now: Millis
+) -> Commit:
+    intent_id = record.intent.id
+    created = [(step, evolve_step(None, StepCreated(step=step))) for step in steps]
+    appends = [
+        Append(
+            stream_id=record.stream_id,
+            expected_version=record.version,
+            events=(event,),
+            correlation_id=intent_id,
+        )
+    ]
+    for step, _ in created:
+        appends.append(
+            Append(
+                stream_id=step.stream_id,
+                expected_version=0,
+                events=(StepCreated(step=step),),
+                correlation_id=intent_id,
+                causation_id=intent_id,
+            )
+        )
+    states: tuple[State, ...] = (evolve(record, event, now), *(state for _, state in created))
+    return Commit(at=now, appends=tuple(appends), states=states)
+
+
+def _step_commit(record: IntentRecord, decisions: Sequence[Decision], now: Millis) -> Commit:
+    appends: list[Append] = []
+    states: list[State] = []
+    for step, events in decisions:
+        appends.append(
+            Append(
+                stream_id=step.stream_id,
+                expected_version=step.version,
+                events=events,
+                correlation_id=record.intent.id,
+                causation_id=record.intent.id,
+            )
+        )
+        states.append(reduce(evolve_step, events, step))
+    return Commit(at=now, appends=tuple(appends), states=tuple(states))
