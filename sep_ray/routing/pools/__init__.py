@@ -1,0 +1,1 @@
+"""Exact pool mathematics: one file per pool type, one Protocol for all."""
