@@ -16,6 +16,7 @@ MAX_SLIPPAGE: Final = Ppm(100_000)
 MIN_WINDOW_MS: Final = 60_000
 MAX_WINDOW_MS: Final = 3_600_000
 MAX_SLICES: Final = 100
+MAX_NOTE: Final = 500
 
 
 class InvalidIntent(Rejected):
@@ -117,6 +118,8 @@ class Intent:
     tolerance: Ppm = Ppm(5_000)
     constraints: Constraints = field(default_factory=Constraints)
     parent_id: UUID | None = None
+    note: str = ""
+    """Why it is asked for, in the asker's words: a signal and its source, a name (P14)."""
     created_at: Millis
 
     @property
@@ -128,6 +131,7 @@ class Intent:
 def checked(intent: Intent) -> Intent:
     """Return the intent unchanged, or raise InvalidIntent with the field and its range."""
     _check_constraints(intent.constraints)
+    _within("note", len(intent.note), 0, MAX_NOTE)
     if intent.type is IntentType.BRIDGE:
         raise InvalidIntent(
             "no bridge is configured",

@@ -152,11 +152,15 @@ class Strategies(Protocol):
     async def strategies(self) -> tuple[StrategyRecord, ...]:
         """Return all, by id."""
 
-    async def save_state(self, strategy_id: str, state: str) -> None:
-        """Keep a strategy's declared state (JSON text)."""
+    async def save_state(self, strategy_id: str, state: str, version: int) -> None:
+        """Keep a strategy's state (JSON text) as its `version`.
 
-    async def load_state(self, strategy_id: str) -> str | None:
-        """Return the state last kept, or None."""
+        Raises VersionConflict unless `version` follows the one kept (the first is 1): of two
+        hosts of one strategy, only one decides on a block (P3).
+        """
+
+    async def load_state(self, strategy_id: str) -> tuple[str, int] | None:
+        """Return the state last kept and its version, or None."""
 
 
 class Cursors(Protocol):
