@@ -1,0 +1,96 @@
+"""Structured logs: one JSON object a line, coloured on a terminal, ids bound, secrets hidden.
+
+Log events, not sentences: `log.info("attempt_broadcast", chain_id=1, nonce=7)`. Ids that hold for
+everything a task does are bound once with `structlog.contextvars.bound_contextvars`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["auto", "json", "console"]
+
+HIDDEN: Final = "[hidden]"
+_SECRET_NAMES: Final = re.compile(
+    r"(secret|token|password|passwd|authorization|mnemonic|private_?key|api_?key|cookie)", re.I
+)
+_SIGNED_NAMES: Final = frozenset({"raw", "raw_transaction", "signature"})
+_IN_TEXT: Final = (
+    (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),
+    (re.compile(r"\b([Bb]earer) [\w.~+/-]+=*"), rf"\1 {HIDDEN}"),
+)
+
+# Without local variables: they may hold keys.
+_traceback: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Replace values under telling names, and passwords and tokens inside texts."""
+    return {name: _hidden(name, value) for name, value in event.items()}
+
+
+def _hidden(name: str, value: Any) -> Any:
+    if name in _SIGNED_NAMES or _SECRET_NAMES.search(name):
+        return HIDDEN
+    if isinstance(value, str):
+        for pattern, instead in _IN_TEXT:
+            value = pattern.sub(instead, value)
+        return value
+    if isinstance(value, Mapping):
+        return {key: _hidden(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden("", inner) for inner in value]
+    return value
+
+
+def configure(
+    log_format: Format = "auto", level: str = "info", stream: TextIO | None = None
+) -> None:
+    """Send the platform's and the libraries' logs to `stream` (default: standard error).
+
+    "auto" is coloured text on a terminal and JSON elsewhere. Safe to call again.
+    """
+    out = stream or sys.stderr
+    coloured = log_format == "console" or (log_format == "auto" and out.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([] if coloured else [_traceback]),
+        hide_secrets,
+    ]
+    last: Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        if coloured
+        else structlog.processors.JSONRenderer(default=str, sort_keys=False)
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
