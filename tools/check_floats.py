@@ -39,8 +39,11 @@ def float_uses(source: str) -> Iterator[tuple[int, str]]:
 def violations(root: Path) -> Iterator[str]:
     """Yield one line per float in the integer-only packages."""
     for file in project_files(root, *INTEGER_ONLY):
-        for line, what in sorted(float_uses(file.read_text())):
-            yield f"{file.relative_to(root)}:{line}: {what}"
+        path = file.relative_to(root).as_posix()
+        try:
+            yield from (f"{path}:{at}: {what}" for at, what in sorted(float_uses(file.read_text())))
+        except SyntaxError:
+            yield f"{path}: does not parse"
 
 
 def main(root: Path) -> int:

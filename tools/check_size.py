@@ -46,7 +46,13 @@ def violations(root: Path, allowed: dict[str, int]) -> Iterator[str]:
     """Yield one line per function or file that is too long, and per idle exception."""
     seen: dict[str, int] = {}
     for file in project_files(root, "*.py"):
-        for name, lines, limit in measures(file.relative_to(root).as_posix(), file.read_text()):
+        path = file.relative_to(root).as_posix()
+        try:
+            measured = list(measures(path, file.read_text()))
+        except SyntaxError:
+            yield f"{path}: does not parse"
+            continue
+        for name, lines, limit in measured:
             if lines > limit:
                 seen[name] = lines
             if lines > max(limit, allowed.get(name, 0)):
