@@ -1,0 +1,57 @@
+"""Every reply of every node has one verdict; what is not known stays unknown (P6)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sep_ray.execution import verdict
+from sep_ray.execution.verdict import Answered, Lost, Refusal, Refused, judge
+
+CORPUS = json.loads((Path(__file__).parents[1] / "data" / "send_replies.json").read_text())[
+    "replies"
+]
+HASH = "0x" + "ab" * 32
+
+
+def named(found: verdict.Verdict) -> str:
+    match found:
+        case verdict.Accepted(known=known):
+            return "known" if known else "accepted"
+        case verdict.Rejected(reason=reason):
+            return reason.value
+        case verdict.Indeterminate():
+            return "unknown"
+
+
+@pytest.mark.parametrize("row", CORPUS, ids=lambda row: f"{row['node']}: {row['message'][:40]}")
+def test_recorded_replies_get_their_verdict(row):
+    assert named(judge(Refused(row["code"], row["message"]), HASH)) == row["verdict"]
+
+
+def test_no_text_fits_two_patterns():
+    patterns = {"known": verdict.KNOWN, **verdict.PATTERNS}
+    for row in CORPUS:
+        fits = [name for name, pattern in patterns.items() if pattern.fullmatch(row["message"])]
+        assert len(fits) <= 1, row
+
+
+def test_every_refusal_is_in_the_corpus():
+    assert {row["verdict"] for row in CORPUS} >= set(Refusal)
+
+
+def test_the_hash_itself_is_acceptance_and_nothing_else_is():
+    assert judge(Answered(HASH), HASH) == verdict.Accepted()
+    assert judge(Answered(HASH.upper().replace("0X", "0x")), HASH) == verdict.Accepted()
+    for other in ("0x" + "cd" * 32, None, 7, {}, ""):
+        assert named(judge(Answered(other), HASH)) == "unknown"
+
+
+def test_p6_a_lost_reply_is_unknown():
+    for text in ("timeout", "connection reset", "HTTP 503", "not JSON"):
+        assert named(judge(Lost(text), HASH)) == "unknown"
+
+
+def test_a_known_text_in_a_longer_sentence_is_unknown():
+    for text in ("upstream said: already known", "nonce too lowered", "why is nonce too low?"):
+        assert named(judge(Refused(-32000, text), HASH)) == "unknown"
