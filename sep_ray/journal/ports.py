@@ -37,7 +37,11 @@ class Journal(Protocol):
         """
 
     async def accept(self, batch: Sequence[Submission], at: Millis) -> tuple[Verdict, ...]:
-        """Make submissions durable in one database transaction, a verdict for each, in order."""
+        """Make submissions durable in one database transaction, a verdict for each, in order.
+
+        The same submission handed in again (same key and digest, or same intent) is Repeated, so
+        a caller who got Indeterminate may simply ask again.
+        """
 
     async def stream(self, stream_id: str, after: int = 0) -> tuple[Recorded, ...]:
         """Return a stream's events with a version above `after`, oldest first."""
@@ -121,7 +125,10 @@ class Ledger(Protocol):
         """Return every bucket's non-zero balance, by strategy, asset and bucket."""
 
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
-        """Return, per asset of a chain, the sum of all holdings: what its accounts must hold."""
+        """Return, per asset of a chain, the sum of all holdings: what its accounts must hold.
+
+        Assets ever held stay listed, with 0 when nothing is left.
+        """
 
     async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
         """Return the lines written under one correlation, in order."""
@@ -188,7 +195,27 @@ class Ticks(Protocol):
         """Return a pair's newest ticks, oldest first."""
 
 
+class Audit(Protocol):
+    """Whether the past is as it was written."""
+
+    async def broken_links(self, limit: int) -> tuple[str, ...]:
+        """Return events ("stream@version") whose hash does not follow from their row.
+
+        Empty when every stream is whole.
+        """
+
+
 class Store(
-    Journal, Intents, Steps, Attempts, Ledger, Leases, Strategies, Cursors, Ticks, Protocol
+    Journal,
+    Intents,
+    Steps,
+    Attempts,
+    Ledger,
+    Leases,
+    Strategies,
+    Cursors,
+    Ticks,
+    Audit,
+    Protocol,
 ):
     """The whole database, for those who put the parts together."""

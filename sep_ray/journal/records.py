@@ -55,7 +55,9 @@ class Append:
 class Commit:
     """All of it becomes durable at once, or none.
 
-    `states` are the folds of the streams appended to, as they stand after the events.
+    Each stream appears once; `states` are the folds of the streams appended to, as they stand
+    after the events (account streams have none). Postings are booked under the appends'
+    correlation, which must then be one. journal/checks.py says it exactly.
     """
 
     at: Millis

@@ -1,0 +1,5 @@
+"""Stores without I/O."""
+
+from sep_ray.adapters.memory.store import MemoryStore
+
+__all__ = ["MemoryStore"]

@@ -1,0 +1,35 @@
+"""What a commit must look like before any database sees it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sep_ray.journal.records import Commit
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.portfolio.ledger import balanced
+
+FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy"})
+"""Aggregates whose streams have a current-state row; `account` streams have none."""
+
+
+def aggregate_of(stream_id: str) -> str:
+    """Return what a stream is about: the part of its id before the slash."""
+    return stream_id.partition("/")[0]
+
+
+def check_commit(commit: Commit) -> None:
+    """Raise InvariantBroken unless states match streams and postings balance and have an owner.
+
+    Each stream appears once and gets at least one event; each folded stream brings its state,
+    at exactly the version its last event has; postings need appends of one correlation.
+    """
+    ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
+    if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
+        raise InvariantBroken("a stream appears twice or without events", streams=list(ends))
+    states = {state.stream_id: state.version for state in commit.states}
+    needed = {stream: end for stream, end in ends.items() if aggregate_of(stream) in FOLDED}
+    if states != needed or len(states) != len(commit.states):
+        raise InvariantBroken("states are not the folds", streams=needed, states=states)
+    balanced(commit.postings)
+    if commit.postings and len({a.correlation_id for a in commit.appends}) != 1:
+        raise InvariantBroken("postings belong to no single correlation", streams=list(ends))
