@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tools.hatch_models import artefacts
 from tools.install import ROOT, RUNTIME_LOCK
-
-Run = Callable[..., str]
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -26,6 +25,19 @@ for name in ("sep_ray", "actors", "serve_app"):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     print(package.__file__)
+"""
+
+SCORE_GOLDEN = """
+import json, math
+from sep_ray.adapters.onnx.session import OnnxModel, find_models
+for folder in sorted(path for path in find_models(None).iterdir() if path.is_dir()):
+    golden = json.loads((folder / "golden.json").read_text())
+    scores = OnnxModel.load(folder).score(golden["rows"])
+    assert len(scores) == len(golden["scores"]) > 0
+    for ours, theirs in zip(scores, golden["scores"], strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert math.isclose(a, b, rel_tol=golden["relative_tolerance"], abs_tol=1e-6), folder
+    print(folder.name, folder)
 """
 
 
@@ -60,14 +72,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_bin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The bin folder of an environment that holds the wheel and its locked dependencies."""
     venv = tmp_path_factory.mktemp("clean") / "venv"
     uv = Path(sys.executable).with_name("uv")
     call(uv, "venv", "--quiet", "--python", sys.executable, venv, cwd=ROOT)
     into = ("--python", venv / "bin" / "python", "--constraint", ROOT / RUNTIME_LOCK)
     call(uv, "pip", "install", "--quiet", *into, wheel, cwd=venv.parent)
-    return venv / "bin"
+    yield venv / "bin"
+    shutil.rmtree(venv)
 
 
 @pytest.fixture
@@ -78,13 +91,13 @@ def elsewhere(tmp_path: Path) -> Path:
 
 def test_wheel_holds_the_packages_their_data_and_the_models(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"sep_ray/__init__.py", "sep_ray/py.typed", "serve_app/cli.py"} <= names
+    assert {"sep_ray/__init__.py", "sep_ray/py.typed"} <= names
     packages = ("sep_ray", "actors", "serve_app")
     data = {
         file.relative_to(ROOT).as_posix()
         for package in packages
         for file in (ROOT / package).rglob("*")
-        if file.is_file() and file.suffix != ".pyc"
+        if file.is_file() and "__pycache__" not in file.parts
     }
     assert data <= names
     assert set(artefacts(ROOT).values()) <= names
@@ -104,6 +117,14 @@ def test_every_module_imports_without_the_development_packages(
     files = call(clean_bin / "python", "-c", IMPORT_ALL, cwd=elsewhere).split()
     assert files
     assert all(Path(file).is_relative_to(clean_bin.parent) for file in files)
+
+
+def test_packaged_models_give_their_golden_scores(clean_bin: Path, elsewhere: Path) -> None:
+    lines = call(clean_bin / "python", "-c", SCORE_GOLDEN, cwd=elsewhere).splitlines()
+    trained = {Path(place).parent.name for place in artefacts(ROOT).values()}
+    assert {line.split(" ", 1)[0] for line in lines} == trained
+    folders = [Path(line.split(" ", 1)[1]) for line in lines]
+    assert all(folder.is_relative_to(clean_bin.parent) for folder in folders)
 
 
 def test_locked_versions_are_what_the_wheel_runs_on(clean_bin: Path, elsewhere: Path) -> None:

@@ -105,7 +105,7 @@ KEY_HEX = "ab" * 32
 @pytest.mark.parametrize(
     ("name", "text", "rule"),
     [
-        ("a.md", "see https://" + "files.somewhere.net/x", "address"),
+        ("a.md", "see https://" + "docs.somewhere." + "net/x", "address"),
         ("a.py", "'postgresql://" + "user:word@db.somewhere.net:5432/x'", "address"),
         ("a.md", "from registry." + "somewhere.org", "registry"),
         ("a.md", "from py" + "pi.org", "registry"),
