@@ -14,12 +14,8 @@ from sep_ray.priority.features import FEATURES, PriorityRow, as_floats
 MIN_SCORE_BP: Final = 0.0
 MAX_SCORE_BP: Final = 1_000.0
 """No intent tolerates more than 10 % slippage, so none loses more by waiting."""
-MEAN_POSITIVE_PART: Final = 0.3989422804014327
-"""E[max(0, Z)] of a standard normal: 1/sqrt(2 pi)."""
 
-_SIGMA = FEATURES.index("sigma_wait_bp")
-_PRESSURE = FEATURES.index("wait_over_left")
-_SLIPPAGE = FEATURES.index("max_slippage_bp")
+_FORMULA = FEATURES.index("formula_bp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +30,9 @@ class Ranked:
     reason: str
 
 
-def fallback_score(floats: Sequence[float]) -> float:
-    """Return the loss of waiting one turn in bp by formula, from a row of FEATURES.
-
-    drift = sigma sqrt(wait) / sqrt(2 pi), the mean adverse move, at most the slippage bound;
-    a missed deadline costs the slippage bound, which is what the owner would have paid to be
-    done; loss = drift + min(1, wait/left)^2 (bound - drift).
-    """
-    bound = floats[_SLIPPAGE]
-    drift = min(floats[_SIGMA] * MEAN_POSITIVE_PART, bound)
-    pressure = min(1.0, floats[_PRESSURE]) ** 2
-    return bounded(drift + pressure * (bound - drift))
-
-
 def fallback(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return `fallback_score` of each row, in the shape a model answers in (rows x 1)."""
-    return [[fallback_score(row)] for row in rows]
+    """Return the formula's score of each row of FEATURES, shaped like a model's answer."""
+    return [[bounded(row[_FORMULA])] for row in rows]
 
 
 def bounded(score: float) -> float:
@@ -84,7 +67,7 @@ def order(rows: Sequence[PriorityRow], scores: Sequence[float]) -> list[Ranked]:
 def explain(row: PriorityRow, score_bp: float) -> str:
     """Say in one line what the score rests on."""
     sigma, over_left, *_ = as_floats(row)
-    moves = f"price moves {sigma:.1f} bp in a turn of {row.wait_s:.0f} s"
+    moves = f"price moves {sigma:.1f} bp in a wait of {row.wait_s:.0f} s"
     parts = [_deadline(row, over_left), moves]
     if row.gas_ratio >= 1.2 or row.gas_ratio <= 0.8:
         parts.append(f"gas {row.gas_ratio:.1f}x its average")
@@ -97,5 +80,5 @@ def explain(row: PriorityRow, score_bp: float) -> str:
 def _deadline(row: PriorityRow, over_left: float) -> str:
     if row.left_s <= 0:
         return "deadline passed"
-    last = " (last turn)" if over_left >= 1 else ""
+    last = " (last chance)" if over_left >= 1 else ""
     return f"deadline in {row.left_s:.0f} s{last}"

@@ -1,0 +1,1 @@
+"""Trained models in ONNX form: loading, checking, and falling back to a formula."""
