@@ -1,0 +1,68 @@
+"""Mid prices out of a snapshot, as exact ratios: for sizing, valuation and gas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sep_ray.kernel.units import Asset, Rounding, divide
+from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.reasons import NoRoute, Reason
+from sep_ray.routing.snapshot import Snapshot
+
+Ratio = tuple[int, int]
+"""A price as numerator/denominator: smallest units of quote per smallest unit of base."""
+
+
+def mid_price(snapshot: Snapshot, base: Asset, quote: Asset) -> Ratio | NoRoute:
+    """Return the price before fees of one unit of `base` in units of `quote`, exactly.
+
+    Of all direct pools and two-pool ways the one with the deepest bottleneck speaks (virtual
+    reserves, counted in `base`); the direct pool where they are equal. Fails with UNKNOWN_TOKEN
+    or NO_PATH.
+    """
+    for asset in (base, quote):
+        if asset.chain_id != snapshot.chain_id or snapshot.token(asset.address) is None:
+            return NoRoute(reason=Reason.UNKNOWN_TOKEN, detail=str(asset))
+    return price_between(snapshot, base.address, quote.address)
+
+
+def price_between(snapshot: Snapshot, base: str, quote: str) -> Ratio | NoRoute:
+    """As `mid_price`, for two token addresses of the snapshot's chain."""
+    if base == quote:
+        return 1, 1
+    best: tuple[int, Ratio] | None = None
+    for depth, ratio in _ways(snapshot, base, quote):
+        if best is None or depth > best[0]:
+            best = depth, ratio
+    if best is None:
+        return NoRoute(reason=Reason.NO_PATH, detail=f"no price of {base} in {quote}")
+    return best[1]
+
+
+def convert(units: int, price: Ratio, rounding: Rounding) -> int:
+    """Return `units` of base in units of quote; the division rounds as named."""
+    return divide(units * price[0], price[1], rounding)
+
+
+def pool_price(pool: Pool, token_in: str) -> Ratio:
+    """Return the pool's price of `token_in` in its other token, before fees."""
+    numerator, denominator = pool.price()
+    return (numerator, denominator) if token_in == pool.token0 else (denominator, numerator)
+
+
+def _ways(snapshot: Snapshot, base: str, quote: str) -> Iterator[tuple[int, Ratio]]:
+    direct = _deepest(snapshot, base, quote)
+    if direct is not None:
+        yield direct.depth(base), pool_price(direct, base)
+    for hub in snapshot.neighbours(base):
+        first, second = _deepest(snapshot, base, hub), _deepest(snapshot, hub, quote)
+        if first is not None and second is not None:
+            n1, d1 = pool_price(first, base)
+            n2, d2 = pool_price(second, hub)
+            yield min(first.depth(base), second.depth(hub) * d1 // n1), (n1 * n2, d1 * d2)
+
+
+def _deepest(snapshot: Snapshot, one: str, other: str) -> Pool | None:
+    """Return the pair's pool with the largest virtual reserve of `one`, if any has liquidity."""
+    pools = [p for p in snapshot.between(one, other) if p.depth(one) > 0 and p.depth(other) > 0]
+    return max(pools, key=lambda pool: (pool.depth(one), pool.address), default=None)

@@ -1,0 +1,79 @@
+"""The market of one chain at one block: what planners read, and all that they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sep_ray.kernel.units import ChainId, Token
+from sep_ray.routing.pools.pool import Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Pools and tokens at exactly one block. Immutable and picklable; share it freely.
+
+    `base_fee_wei` is the block's own base fee. `wrapped_native` is the address of the token that
+    stands for the chain's coin; without it gas has no price in tokens. The index by token is
+    rebuilt where the snapshot arrives; it does not travel.
+    """
+
+    chain_id: ChainId
+    block_number: int
+    block_hash: str
+    block_time_s: int
+    base_fee_wei: int
+    pools: tuple[Pool, ...]
+    tokens: tuple[Token, ...]
+    wrapped_native: str | None = None
+    _known: dict[str, Token] = field(init=False, repr=False, compare=False)
+    _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        near: dict[str, dict[str, tuple[Pool, ...]]] = {}
+        for pool in self.pools:
+            for one, other in ((pool.token0, pool.token1), (pool.token1, pool.token0)):
+                ways = near.setdefault(one, {})
+                ways[other] = (*ways.get(other, ()), pool)
+        object.__setattr__(self, "_near", near)
+        object.__setattr__(self, "_known", {token.asset.address: token for token in self.tokens})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (
+            *(self.chain_id, self.block_number, self.block_hash, self.block_time_s),
+            *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native),
+        )
+
+    def token(self, address: str) -> Token | None:
+        """Return the token at a lower-case address, or None."""
+        return self._known.get(address)
+
+    def between(self, one: str, other: str) -> tuple[Pool, ...]:
+        """Return the pools of a pair of tokens, in the snapshot's order."""
+        return self._near.get(one, {}).get(other, ())
+
+    def neighbours(self, token: str) -> tuple[str, ...]:
+        """Return the tokens that share a pool with `token`, in the order they were first met."""
+        return tuple(self._near.get(token, ()))
+
+
+def _rebuilt(
+    chain_id: ChainId,
+    block_number: int,
+    block_hash: str,
+    block_time_s: int,
+    base_fee_wei: int,
+    pools: tuple[Pool, ...],
+    tokens: tuple[Token, ...],
+    wrapped_native: str | None,
+) -> Snapshot:
+    return Snapshot(
+        chain_id=chain_id,
+        block_number=block_number,
+        block_hash=block_hash,
+        block_time_s=block_time_s,
+        base_fee_wei=base_fee_wei,
+        pools=pools,
+        tokens=tokens,
+        wrapped_native=wrapped_native,
+    )
