@@ -1,0 +1,87 @@
+"""The platform's metrics, summed over all processes of a node.
+
+`PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported: then every process (API
+replicas, actors) writes to files there and any of them can render the exact sums. Without it the
+metrics are those of this process alone. Labels are enumerations, never ids.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from sep_ray.intent.intent import Intent
+from sep_ray.intent.states import IntentRecord, Status
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OF_PROCESS: Final = re.compile(r"gauge_live\w+_(\d+)\.db")
+
+intents_submitted: Final = Counter(
+    "intents_submitted_total", "Intents made durable", ["type", "chain_id"]
+)
+intents_completed: Final = Counter(
+    "intents_completed_total", "Intents that ended with an effect, or had none to make", ["type"]
+)
+intents_failed: Final = Counter(
+    "intents_failed_total", "Intents that ended otherwise, cancelled ones too", ["type", "reason"]
+)
+intent_processing_seconds: Final = Histogram(
+    "intent_processing_seconds",
+    "From acceptance to the end",
+    ["type"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600),
+)
+redis_operations: Final = Counter("redis_operations_total", "Calls to Redis", ["op", "outcome"])
+websocket_connections_active: Final = Gauge(
+    "websocket_connections_active", "Open event streams", multiprocess_mode="livesum"
+)
+requests_refused: Final = Counter(
+    "requests_refused_total", "Requests answered with a problem", ["code"]
+)
+
+
+def submitted(intent: Intent) -> None:
+    """Count an intent that has become durable."""
+    intents_submitted.labels(intent.type.value, str(intent.chain_id)).inc()
+
+
+def ended(record: IntentRecord) -> None:
+    """Count an intent's end; submitted = completed + failed + still open."""
+    kind = record.intent.type.value
+    if record.status in (Status.COMPLETED, Status.PARTIALLY_COMPLETED):
+        intents_completed.labels(kind).inc()
+    else:
+        intents_failed.labels(kind, record.reason.value if record.reason else "").inc()
+    seconds = (record.updated_at - record.intent.created_at) / 1_000
+    intent_processing_seconds.labels(kind).observe(max(seconds, 0))
+
+
+def exposition() -> bytes:
+    """Return all metrics as text: of all processes of the node, or else of this one."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return generate_latest(REGISTRY)
+    forget_dead(Path(folder))
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def forget_dead(folder: Path) -> None:
+    """Remove what killed processes left in gauges; counters and histograms keep their past."""
+    for file in folder.glob("gauge_live*.db"):
+        match = _OF_PROCESS.fullmatch(file.name)
+        if match and not Path("/proc", match[1]).exists():
+            file.unlink(missing_ok=True)
