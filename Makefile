@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check bench fmt lock clean
+.PHONY: help install install-train demo test ci check bench docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -35,6 +35,9 @@ ci: install  ## What .ci/run runs: the checks, all suites, the wheel in a clean 
 
 bench: install  ## Run the benchmarks; results go to bench/results
 	@$(VENV)/python -m bench
+
+docs: install  ## Draw the state machines anew from their tables
+	@$(VENV)/python -m tools.diagrams
 
 fmt: install  ## Format the code and fix what can be fixed
 	@$(VENV)/ruff check --fix-only --quiet .

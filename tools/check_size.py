@@ -1,7 +1,8 @@
-"""No function over 60 lines, no file over 500.
+"""No function over 60 lines, no file over 500, no port over five methods.
 
-An exception is a line `<path>[::<function>] <lines>` in size_exceptions.txt. The list only shrinks:
-an entry that is no longer needed, or that allows more than there is, is itself a violation.
+A port is a class that lists Protocol as its base; its properties do not count. An exception is a
+line `<path>[::<name>] <size>` in size_exceptions.txt. The list only shrinks: an entry that is no
+longer needed, or that allows more than there is, is itself a violation.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from tools.files import project_files
 
 MAX_FUNCTION = 60
 MAX_FILE = 500
+MAX_PORT = 5
 EXCEPTIONS = Path(__file__).with_name("size_exceptions.txt")
 
 
 def measures(path: str, source: str) -> Iterator[tuple[str, int, int]]:
-    """Yield (name, lines, limit) of the file and each of its functions; a method is `A.b`."""
+    """Yield (name, size, limit) of the file, its functions and its ports; a method is `A.b`.
+
+    The size of a port is its number of methods, of everything else its number of lines.
+    """
     yield path, source.count("\n"), MAX_FILE
 
     def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, int, int]]:
@@ -30,10 +35,18 @@ def measures(path: str, source: str) -> Iterator[tuple[str, int, int]]:
                 if not isinstance(child, ast.ClassDef):
                     lines = (child.end_lineno or child.lineno) - child.lineno + 1
                     yield f"{path}::{inner}", lines, MAX_FUNCTION
+                elif any(ast.unparse(base).startswith("Protocol") for base in child.bases):
+                    yield f"{path}::{inner}", _methods(child), MAX_PORT
                 inner += "."
             yield from walk(child, inner)
 
     yield from walk(ast.parse(source), "")
+
+
+def _methods(port: ast.ClassDef) -> int:
+    """Count what one can call on a port."""
+    defined = (d for d in port.body if isinstance(d, ast.FunctionDef | ast.AsyncFunctionDef))
+    return sum("property" not in map(ast.unparse, d.decorator_list) for d in defined)
 
 
 def read_exceptions(text: str) -> dict[str, int]:
@@ -56,10 +69,11 @@ def violations(root: Path, allowed: dict[str, int]) -> Iterator[str]:
             if lines > limit:
                 seen[name] = lines
             if lines > max(limit, allowed.get(name, 0)):
-                yield f"{name}: {lines} lines, the limit is {limit}"
+                unit = "methods" if limit == MAX_PORT else "lines"
+                yield f"{name}: {lines} {unit}, the limit is {limit}"
     for name, lines in allowed.items():
         if seen.get(name, 0) < lines:
-            yield f"{name}: the exception allows {lines} lines and {seen.get(name, 0)} are needed"
+            yield f"{name}: the exception allows {lines} and {seen.get(name, 0)} are needed"
 
 
 def main(root: Path) -> int:

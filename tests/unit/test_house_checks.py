@@ -49,14 +49,22 @@ def test_size_exceptions_only_shrink(plant: Plant) -> None:
     root = plant("a.py", "def f():\n" + body(64))
     assert list(check_size.violations(root, {"a.py::f": 65})) == []
     assert list(check_size.violations(root, {"a.py::f": 70})) == [
-        "a.py::f: the exception allows 70 lines and 65 are needed"
+        "a.py::f: the exception allows 70 and 65 are needed"
     ]
     assert list(check_size.violations(root, {"a.py::f": 64})) == [
         "a.py::f: 65 lines, the limit is 60"
     ]
     assert list(check_size.violations(root, {"a.py::f": 65, "gone.py": 600})) == [
-        "gone.py: the exception allows 600 lines and 0 are needed"
+        "gone.py: the exception allows 600 and 0 are needed"
     ]
+
+
+def test_size_names_a_port_with_too_many_methods(plant: Plant) -> None:
+    methods = "".join(f"    async def m{n}(self): ...\n" for n in range(5))
+    properties = "    @property\n    def p(self): ...\n"
+    plant("a.py", f"class A(Protocol):\n{properties}{methods}")
+    root = plant("b.py", f"class B(Protocol[T]):\n{methods}    def more(self): ...\n")
+    assert list(check_size.violations(root, {})) == ["b.py::B: 6 methods, the limit is 5"]
 
 
 def test_size_reads_its_list() -> None:

@@ -1,0 +1,67 @@
+"""What the pages say can be done can be done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sep_ray.settings import Settings
+from tools import diagrams
+from tools.install import ROOT
+
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "sep_ray/**/*.md", "models/*/*.md")
+    for page in ROOT.glob(pattern)
+)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def commands(page: Path, program: str) -> Iterator[list[str]]:
+    """Yield the words after `program` of every command that the page shows or mentions."""
+    text = page.read_text()
+    shown = [
+        line for kind, block in BLOCK.findall(text) if kind == "sh" for line in block.split("\n")
+    ]
+    mentioned = re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))
+    for command in [*shown, *mentioned]:
+        words = command.split("#")[0].removeprefix("    ").split()
+        if words and words[0].removeprefix(".venv/bin/") == program:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    used = {word for words in commands(page, "make") for word in words if "=" not in word}
+    assert {word for word in used if re.fullmatch(r"[a-z-]+", word)} <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_settings_exist(page: Path) -> None:
+    known = {f"SEP_{name.upper()}" for name in Settings.model_fields} | {"SEP_DATA_DIR"}
+    assert set(re.findall(r"\bSEP_[A-Z_]+\b", page.read_text())) <= known
+
+
+def test_folders_of_the_readme_exist() -> None:
+    rows = re.findall(r"^\| `(\w+/)` \|", (ROOT / "README.md").read_text(), re.M)
+    assert rows
+    assert [row for row in rows if not (ROOT / row).is_dir()] == []
+
+
+def test_drawings_are_those_of_the_tables() -> None:
+    assert diagrams.PAGE.read_text() == diagrams.page(), "run `make docs`"
