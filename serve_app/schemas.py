@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sep_ray.intent.intent import (
+    MAX_NOTE,
     MAX_SLICES,
     MAX_SLIPPAGE,
     MAX_WINDOW_MS,
@@ -167,6 +168,9 @@ class IntentBody(Body):
         "0.005"
     )
     constraints: ConstraintsBody = Field(default_factory=ConstraintsBody)
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = Field(
+        "", description="Why, in your own words; kept with the intent"
+    )
 
 
 class BatchBody(Body):

@@ -1,0 +1,147 @@
+"""A request's body turned into a checked intent; nothing else builds intents from the outside."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Final
+from uuid import UUID
+
+from sep_ray.intent.intent import (
+    Constraints,
+    Intent,
+    IntentType,
+    InvalidIntent,
+    Limit,
+    Schedule,
+    Side,
+    Style,
+    Target,
+    checked,
+)
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.units import ChainId, Ppm, Token
+from serve_app.assets import AssetBook, ppm, units_of
+from serve_app.problems import Problem
+from serve_app.schemas import CATCH_UPS, STYLES, ConstraintsBody, IntentBody
+
+_NATURAL_SIDE: Final = {IntentType.ACQUIRE: Side.BUY}
+"""What an amount means where `side` is not given; otherwise what is sold."""
+_OF_TRADES: Final = ("sell", "buy", "amount", "units", "side")
+
+
+def to_intent(body: IntentBody, book: AssetBook, intent_id: UUID, at: Millis) -> Intent:
+    """Return the intent a body describes, or raise a 422 Problem naming the field."""
+    if body.chain_id is not None:
+        book.require_chain(body.chain_id)
+    try:
+        if body.type == IntentType.REBALANCE.value:
+            return checked(_rebalance(body, book, intent_id, at))
+        return checked(_trade(body, book, intent_id, at))
+    except InvalidIntent as error:
+        facts = error.facts
+        raise Problem.of_field(facts["field"], error.message, facts["allowed"]) from None
+
+
+def _trade(body: IntentBody, book: AssetBook, intent_id: UUID, at: Millis) -> Intent:
+    kind = IntentType(body.type)
+    if body.targets:
+        raise Problem.of_field("targets", "belongs to REBALANCE", "none")
+    sell = _required(body.sell, body.chain_id, "sell", book)
+    buy = _required(body.buy, body.chain_id, "buy", book)
+    side = Side(body.side) if body.side else _NATURAL_SIDE.get(kind, Side.SELL)
+    amount: int | None = None
+    if kind is not IntentType.LIQUIDATE:
+        amount = units_of(sell if side is Side.SELL else buy, body)
+    elif body.amount is not None or body.units is not None or body.side is not None:
+        raise Problem.of_field("amount", "must be absent", "none: all is sold")
+    return Intent(
+        id=intent_id,
+        strategy_id=body.strategy_id,
+        type=kind,
+        chain_id=ChainId(body.chain_id or sell.asset.chain_id),
+        sell=sell.asset,
+        buy=buy.asset,
+        amount=amount,
+        side=side,
+        constraints=_constraints(body.constraints, sell, buy),
+        note=body.note,
+        created_at=at,
+    )
+
+
+def _rebalance(body: IntentBody, book: AssetBook, intent_id: UUID, at: Millis) -> Intent:
+    for name in _OF_TRADES:
+        if getattr(body, name) is not None:
+            raise Problem.of_field(name, "does not belong to REBALANCE", "none: see targets")
+    if len(body.targets) < 2:
+        raise Problem.of_field("targets", "needs different assets", "2..20 assets")
+    tokens = [
+        book.find(target.asset, body.chain_id, f"targets[{place}].asset")
+        for place, target in enumerate(body.targets)
+    ]
+    return Intent(
+        id=intent_id,
+        strategy_id=body.strategy_id,
+        type=IntentType.REBALANCE,
+        chain_id=ChainId(body.chain_id or tokens[0].asset.chain_id),
+        targets=tuple(
+            Target(asset=token.asset, weight=Ppm(ppm(target.weight)))
+            for token, target in zip(tokens, body.targets, strict=True)
+        ),
+        tolerance=Ppm(ppm(body.tolerance)),
+        constraints=_constraints(body.constraints, None, None),
+        note=body.note,
+        created_at=at,
+    )
+
+
+def _required(text: str | None, chain_id: int | None, field: str, book: AssetBook) -> Token:
+    if text is None:
+        raise Problem.of_field(field, "is required", "an asset", "missing_field")
+    return book.find(text, chain_id, field)
+
+
+def _constraints(body: ConstraintsBody, sell: Token | None, buy: Token | None) -> Constraints:
+    return Constraints(
+        max_slippage=Ppm(ppm(body.max_slippage)),
+        time_window_ms=body.time_window_ms,
+        limit=_limit(body.limit_price, sell, buy),
+        max_gas=body.max_gas,
+        venues=frozenset(body.venues),
+        urgency=Ppm(ppm(body.urgency)),
+        style=STYLES[body.style],
+        schedule=_schedule(body),
+    )
+
+
+def _schedule(body: ConstraintsBody) -> Schedule:
+    given = body.schedule
+    if (given is not None) != (body.style == Style.TWAP.value):
+        field, missing = "constraints.schedule", given is None
+        raise Problem.of_field(
+            field,
+            "is required with style twap" if missing else "belongs to style twap",
+            "slices, catch_up, burst_cap" if missing else "none",
+            "missing_field" if missing else "invalid_field",
+        )
+    if given is None:
+        return Schedule()
+    return Schedule(
+        slices=given.slices, catch_up=CATCH_UPS[given.catch_up], burst_cap=given.burst_cap
+    )
+
+
+def _limit(price: str | None, sell: Token | None, buy: Token | None) -> Limit | None:
+    """Turn p whole tokens bought per whole token sold into smallest units, exactly.
+
+    bought / 10^b >= p * sold / 10^s with p = n / 10^k is bought * 10^(s+k) >= sold * n * 10^b.
+    """
+    if price is None:
+        return None
+    if sell is None or buy is None:
+        raise Problem.of_field("constraints.limit_price", "has no meaning for REBALANCE", "none")
+    whole, _, part = price.partition(".")
+    numerator = int(whole + part) * 10**buy.decimals
+    denominator = 10 ** (sell.decimals + len(part))
+    common = gcd(numerator, denominator)
+    return Limit(numerator=numerator // common, denominator=denominator // common)
