@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
+from sep_ray.intent.intent import IntentType
+from sep_ray.kernel.clock import ManualClock, Millis
+from sep_ray.kernel.units import Asset, ChainId, Token
 from sep_ray.settings import Settings
+from sep_ray.strategy.desk import Desk
+from sep_ray.strategy.market import Market, Mid, Pair, Series
+from sep_ray.strategy.runner import Saved, build_runner
+from sep_ray.strategy.tokens import Tokens
 from tools import diagrams
 from tools.install import ROOT
 
+README = ROOT / "README.md"
 PAGES = sorted(
     page
     for pattern in ("*.md", "docs/**/*.md", "sep_ray/**/*.md", "models/*/*.md")
@@ -57,8 +66,37 @@ def test_settings_exist(page: Path) -> None:
     assert set(re.findall(r"\bSEP_[A-Z_]+\b", page.read_text())) <= known
 
 
+def test_the_readmes_strategy_works(tmp_path: Path) -> None:
+    source = next(block for kind, block in BLOCK.findall(README.read_text()) if kind == "python")
+    (tmp_path / "dip.py").write_text(source)
+    spec = spec_from_file_location("dip", tmp_path / "dip.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    weth, usdc = (Asset(ChainId(1), f"0x{digit:040x}") for digit in (1, 2))
+    tokens = Tokens([Token(weth, "WETH", 18), Token(usdc, "USDC", 6)])
+    desk = Desk(strategy_id="dip", clock=ManualClock(Millis(0)), tokens=tokens)
+    params = '{"base": "1/WETH", "quote": "1/USDC"}'
+    runner = build_runner(module.BuyTheDip, params, desk, Saved(), run=1)
+    series = Series(Pair(weth, usdc), keep=64)
+    for block, dollars in enumerate((3000, 2990, 2960)):
+        series.extend([Mid(block, Millis(block), dollars * 10**6, 10**18)])
+        market = Market(
+            chain_id=weth.chain_id,
+            block_number=block,
+            at=Millis(block),
+            series={series.pair: series},
+            tokens=tokens,
+        )
+        runner.block(market, muted=False)
+    (intent,) = desk.outbox
+    assert (intent.type, intent.buy, intent.amount) == (IntentType.ACQUIRE, weth, 250 * 10**6)
+    assert runner.strategy.state.dips == 1
+
+
 def test_folders_of_the_readme_exist() -> None:
-    rows = re.findall(r"^\| `(\w+/)` \|", (ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(r"^\| `(\w+/)` \|", README.read_text(), re.M)
     assert rows
     assert [row for row in rows if not (ROOT / row).is_dir()] == []
 
