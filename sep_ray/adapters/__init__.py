@@ -1,0 +1,1 @@
+"""Every byte of input and output: databases, chains, models."""

@@ -1,0 +1,1 @@
+"""EVM chains: addresses, calls, transactions."""
