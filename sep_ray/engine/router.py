@@ -8,7 +8,7 @@ at once do no harm, since every write names the version it was decided on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Final
 from uuid import UUID
@@ -77,13 +77,21 @@ class IntentRouter:
     """Decides, turn by turn, for every intent that something happened to."""
 
     def __init__(
-        self, store: Store, clock: Clock, facts: FactSource, prioritizer: Model, slicer: Slicer
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        facts: FactSource,
+        prioritizer: Model,
+        slicer: Slicer,
+        on_end: Callable[[IntentRecord], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._facts = facts
         self._prioritizer = prioritizer
         self._slicer = slicer
+        self._on_end = on_end
         self._seen = 0
         self._touched: dict[UUID, None] = {}
         self._hinted = asyncio.Event()
@@ -163,6 +171,11 @@ class IntentRouter:
             await self._store.commit(commit)
         except VersionConflict:
             self.hint([commit.appends[0].correlation_id])
+            return
+        record = commit.states[0]
+        if isinstance(record, IntentRecord) and record.status in TERMINAL:
+            log.info("intent_ended", intent_id=str(record.intent.id), status=record.status)
+            self._on_end(record)
 
     async def _await_news(self, stop: asyncio.Event) -> None:
         """Return when an intent was touched, a step fell due, or IDLE_S passed."""
