@@ -1,0 +1,198 @@
+"""A chain through one node: headers, receipts, accounts, and the way in for signed bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from sep_ray.adapters.evm.abi import address_word, padded, selector, word, words
+from sep_ray.adapters.evm.heads import HeadFeed, newest_head, read_heads
+from sep_ray.adapters.evm.reverts import explained
+from sep_ray.adapters.evm.rpc import Call as RpcCall
+from sep_ray.adapters.evm.rpc import EvmRpc, RpcRefused
+from sep_ray.execution.attempt import Signed
+from sep_ray.execution.ports import AccountState, Head, Receipt, Transfer
+from sep_ray.execution.verdict import Verdict, judge
+from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import NATIVE, Asset
+
+TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+"""keccak256("Transfer(address,address,uint256)")."""
+MULTICALL3: Final = "0xca11bde05977b3631167028862be2a173976ca11"
+TIP_BLOCKS: Final = 10
+LOG_SPAN: Final = 1_000
+"""Blocks asked for in one eth_getLogs."""
+
+
+class EvmChain:
+    """Answers execution's ports Chain and Accounts."""
+
+    def __init__(self, rpc: EvmRpc, feed: HeadFeed, multicall: str = MULTICALL3) -> None:
+        self._rpc = rpc
+        self._feed = feed
+        self._multicall = multicall
+
+    def heads(self) -> AsyncIterator[Head]:
+        """See HeadFeed.heads."""
+        return self._feed.heads()
+
+    async def head(self) -> Head:
+        """Return the newest header."""
+        return await newest_head(self._rpc)
+
+    async def headers(self, numbers: Sequence[int]) -> tuple[Head | None, ...]:
+        """Return canonical headers, None above the head."""
+        return tuple(await read_heads(self._rpc, list(numbers)))
+
+    async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
+        """Return receipts, None where there is none."""
+        calls: list[RpcCall] = [("eth_getTransactionReceipt", [each]) for each in tx_hashes]
+        return tuple(parse_receipt(raw) if raw else None for raw in await self._rpc.batch(calls))
+
+    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
+        """Hand signed bytes over, once, in one request; a verdict for each."""
+        replies = await self._rpc.replies([("eth_sendRawTransaction", [s.raw]) for s in signed])
+        return tuple(judge(r, s.tx_hash) for r, s in zip(replies, signed, strict=True))
+
+    async def state(self, account: str, assets: Sequence[Asset], at: Head) -> AccountState:
+        """Read nonce and balances in one request, after the very block (EIP-1898)."""
+        block = _exactly(at)
+        coins = [asset for asset in assets if asset.address == NATIVE]
+        tokens = [asset for asset in assets if asset.address != NATIVE]
+        calls: list[RpcCall] = [("eth_getTransactionCount", [account, block])]
+        if coins:
+            calls.append(("eth_getBalance", [account, block]))
+        reads = [
+            (t.address, selector("balanceOf(address)") + address_word(account)) for t in tokens
+        ]
+        if tokens:
+            calls.append(("eth_call", [self._aggregate(reads), block]))
+        nonce, *rest = await self._rpc.batch(calls)
+        units = {coin: int(rest[0], 16) for coin in coins}
+        if tokens:
+            units |= dict(zip(tokens, _aggregated(rest[-1], len(tokens)), strict=True))
+        return AccountState(nonce=int(nonce, 16), units=units)
+
+    async def allowances(
+        self, account: str, spender: str, tokens: Sequence[str], at: Head
+    ) -> tuple[int, ...]:
+        """Read all allowances in one call."""
+        if not tokens:
+            return ()
+        data = selector("allowance(address,address)")
+        data += address_word(account) + address_word(spender)
+        call = self._aggregate([(token, data) for token in tokens])
+        answer = await self._rpc.request("eth_call", [call, _exactly(at)])
+        return tuple(_aggregated(answer, len(tokens)))
+
+    async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
+        """Read Transfer logs from and to the account, at most LOG_SPAN blocks a call."""
+        topic = "0x" + address_word(account).hex()
+        calls: list[RpcCall] = []
+        for start in range(first, last + 1, LOG_SPAN):
+            span = {
+                "fromBlock": hex(start),
+                "toBlock": hex(min(start + LOG_SPAN - 1, last)),
+            }
+            calls.append(("eth_getLogs", [{**span, "topics": [TRANSFER, topic]}]))
+            calls.append(("eth_getLogs", [{**span, "topics": [TRANSFER, None, topic]}]))
+        found: dict[tuple[int, int], Transfer] = {}
+        for logs in await self._rpc.batch(calls):
+            for raw in logs:
+                if (transfer := parse_transfer(raw)) is not None:
+                    found[int(raw["blockNumber"], 16), transfer.log_index] = transfer
+        return tuple(found[place] for place in sorted(found))
+
+    async def usual_tip(self) -> int:
+        """Return the median over the last blocks of each block's median tip."""
+        answer = await self._rpc.request("eth_feeHistory", [hex(TIP_BLOCKS), "latest", [50]])
+        tips = sorted(int(row[0], 16) for row in answer.get("reward") or [] if row)
+        return tips[len(tips) // 2] if tips else 0
+
+    async def revert_reason(self, tx_hash: str) -> str:
+        """Ask for the trace; without a tracer, run the same call again before its block."""
+        try:
+            trace = await self._rpc.request(
+                "debug_traceTransaction",
+                [tx_hash, {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}],
+            )
+        except RpcRefused:
+            return await self._replayed(tx_hash)
+        output = trace.get("output") or "0x"
+        if output == "0x" and "gas" in str(trace.get("error", "")).lower():
+            return "out of gas"
+        return explained(bytes.fromhex(output[2:]))
+
+    async def _replayed(self, tx_hash: str) -> str:
+        mined = await self._rpc.request("eth_getTransactionByHash", [tx_hash])
+        if not mined or not mined.get("blockNumber"):
+            return ""
+        call = {"from": mined["from"], "to": mined["to"], "data": mined["input"]}
+        call |= {"value": mined["value"], "gas": mined["gas"]}
+        before = hex(int(mined["blockNumber"], 16) - 1)
+        try:
+            await self._rpc.request("eth_call", [call, before])
+        except RpcRefused as refused:
+            data = refused.facts.get("data")
+            if isinstance(data, str) and data.startswith("0x"):
+                return explained(bytes.fromhex(data[2:]))
+            return str(refused.facts.get("text"))
+        return "failed in its block; the same call passes before it"
+
+    def _aggregate(self, reads: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+        """Encode Multicall3.aggregate3 of reads that must all succeed."""
+        heads, tails = b"", b""
+        for target, data in reads:
+            heads += word(len(reads) * 32 + len(tails))
+            tails += address_word(target) + word(0) + word(96) + padded(data)
+        body = word(32) + word(len(reads)) + heads + tails
+        signature = "aggregate3((address,bool,bytes)[])"
+        return {"to": self._multicall, "data": "0x" + (selector(signature) + body).hex()}
+
+
+def _exactly(at: Head) -> dict[str, Any]:
+    return {"blockHash": at.hash}
+
+
+def _aggregated(answer: str, count: int) -> list[int]:
+    """Read `count` uint256 results of aggregate3; 0 where there is no contract to answer.
+
+    Transient when Multicall3 itself is not there.
+    """
+    found = words(bytes.fromhex(answer[2:]))
+    try:
+        places = [2 + found[2 + n] // 32 for n in range(count)]
+        return [found[place + 3] if found[place + 2] == 32 else 0 for place in places]
+    except IndexError:
+        raise Transient("no amounts in the node's answer", answer=answer[:100]) from None
+
+
+def parse_receipt(raw: dict[str, Any]) -> Receipt:
+    """Read a receipt as nodes write it; only Transfer logs are kept."""
+    transfers = (parse_transfer(each) for each in raw["logs"])
+    return Receipt(
+        tx_hash=raw["transactionHash"].lower(),
+        block_number=int(raw["blockNumber"], 16),
+        block_hash=raw["blockHash"].lower(),
+        index=int(raw["transactionIndex"], 16),
+        succeeded=int(raw["status"], 16) == 1,
+        gas_used=int(raw["gasUsed"], 16),
+        gas_price_wei=int(raw["effectiveGasPrice"], 16),
+        transfers=tuple(each for each in transfers if each is not None),
+    )
+
+
+def parse_transfer(raw: dict[str, Any]) -> Transfer | None:
+    """Read an ERC-20 Transfer log; None for any other (an ERC-721's has a fourth topic)."""
+    topics = raw["topics"]
+    if len(topics) != 3 or topics[0].lower() != TRANSFER or len(raw["data"]) != 66:
+        return None
+    return Transfer(
+        token=raw["address"].lower(),
+        source="0x" + topics[1][-40:].lower(),
+        target="0x" + topics[2][-40:].lower(),
+        units=int(raw["data"], 16),
+        block_hash=raw["blockHash"].lower(),
+        tx_hash=raw["transactionHash"].lower(),
+        log_index=int(raw["logIndex"], 16),
+    )

@@ -1,0 +1,142 @@
+"""New block headers as they come: a newHeads subscription, polling where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from sep_ray.adapters.evm.rpc import EvmRpc
+from sep_ray.execution.ports import Head
+from sep_ray.kernel.errors import SepError, Transient
+
+log = structlog.get_logger()
+
+BACKFILL: Final = 64
+"""Missed heads that are fetched; older ones are left out."""
+HEARTBEAT_S: Final = 10.0
+RECONNECT_S: Final = 5.0
+"""How long polling stands in before the subscription is tried again."""
+
+
+def parse_head(header: dict[str, Any]) -> Head:
+    """Read a header as nodes write it; KeyError when a field is missing."""
+    return Head(
+        number=int(header["number"], 16),
+        hash=header["hash"].lower(),
+        parent_hash=header["parentHash"].lower(),
+        timestamp=int(header["timestamp"], 16),
+        base_fee_wei=int(header.get("baseFeePerGas", "0x0"), 16),
+        gas_used=int(header["gasUsed"], 16),
+        gas_limit=int(header["gasLimit"], 16),
+    )
+
+
+async def read_heads(rpc: EvmRpc, numbers: list[int]) -> list[Head | None]:
+    """Return canonical headers by number, None where the chain is not that long."""
+    blocks = await rpc.batch([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
+    return [parse_head(block) if block else None for block in blocks]
+
+
+async def newest_head(rpc: EvmRpc) -> Head:
+    """Return the newest header."""
+    return parse_head(await rpc.request("eth_getBlockByNumber", ["latest", False]))
+
+
+class HeadFeed:
+    """One chain's heads. `ws_url` may be None: then every head comes by polling."""
+
+    def __init__(self, rpc: EvmRpc, ws_url: str | None, poll_s: float) -> None:
+        self._rpc = rpc
+        self._ws_url = ws_url
+        self._poll_s = poll_s
+
+    async def heads(self) -> AsyncGenerator[Head, None]:
+        """Yield heads without end; a lost connection is mended and missed heads are fetched.
+
+        A number may come again with another hash: that is a reorganisation, and the reader's to
+        notice. The first head is the chain's newest.
+        """
+        last: Head | None = None
+        async with aclosing(self._unfilled()) as stream:
+            async for head in stream:
+                if last is not None and head.hash == last.hash:
+                    continue
+                for missed in await self._missed(last, head):
+                    yield missed
+                yield head
+                last = head
+
+    async def _missed(self, last: Head | None, head: Head) -> list[Head]:
+        if last is None or head.number <= last.number + 1:
+            return []
+        first = max(last.number + 1, head.number - BACKFILL)
+        try:
+            found = await read_heads(self._rpc, list(range(first, head.number)))
+        except SepError as error:
+            log.warning("heads_not_backfilled", node=self._rpc.host, why=str(error))
+            return []
+        return [each for each in found if each is not None]
+
+    async def _unfilled(self) -> AsyncGenerator[Head, None]:
+        while True:
+            if self._ws_url is not None:
+                try:
+                    async with aclosing(self._subscribed(self._ws_url)) as stream:
+                        async for head in stream:
+                            yield head
+                except (aiohttp.ClientError, OSError, TimeoutError, SepError) as error:
+                    why = type(error).__name__
+                    log.warning("heads_subscription_lost", node=self._rpc.host, why=why)
+            async with aclosing(self._polled(RECONNECT_S)) as stream:
+                async for head in stream:
+                    yield head
+
+    async def _subscribed(self, url: str) -> AsyncGenerator[Head, None]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, heartbeat=HEARTBEAT_S, max_msg_size=1 << 22) as socket,
+        ):
+            ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
+            await socket.send_json(ask)
+            yield await newest_head(self._rpc)
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    break
+                head = await self._read(message.data)
+                if head is not None:
+                    yield head
+        raise Transient("subscription ended", node=self._rpc.host)
+
+    async def _read(self, text: str) -> Head | None:
+        """Read a notification; a header that lacks fields is fetched whole."""
+        message = json.loads(text)
+        if "error" in message:
+            raise Transient("node refuses to subscribe", text=str(message["error"])[:100])
+        header = message.get("params", {}).get("result")
+        if not isinstance(header, dict):
+            return None
+        try:
+            return parse_head(header)
+        except KeyError:
+            found = await self._rpc.request("eth_getBlockByHash", [header["hash"], False])
+            return parse_head(found) if found else None
+
+    async def _polled(self, for_s: float) -> AsyncGenerator[Head, None]:
+        """Yield the newest head whenever it changed; for so long, or for ever without a socket."""
+        seen, until = "", time.monotonic() + for_s
+        while self._ws_url is None or time.monotonic() < until:
+            try:
+                head = await newest_head(self._rpc)
+                if head.hash != seen:
+                    seen = head.hash
+                    yield head
+            except SepError as error:
+                log.warning("head_not_read", node=self._rpc.host, why=str(error))
+            await asyncio.sleep(self._poll_s)

@@ -1,0 +1,79 @@
+"""Type-2 transactions as bytes: EIP-1559 over EIP-2718, in RLP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+TYPE_2: Final = b"\x02"
+
+AccessList = Sequence[tuple[str, Sequence[str]]]
+"""(address, storage keys) pairs, all 0x-hex."""
+
+
+def rlp_bytes(data: bytes) -> bytes:
+    """Encode a byte string."""
+    if len(data) == 1 and data[0] < 0x80:
+        return data
+    return _prefix(0x80, len(data)) + data
+
+
+def rlp_int(value: int) -> bytes:
+    """Encode a non-negative integer: big-endian without leading zeros; zero is empty."""
+    return rlp_bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def rlp_list(encoded: bytes) -> bytes:
+    """Wrap items that are encoded already."""
+    return _prefix(0xC0, len(encoded)) + encoded
+
+
+def _prefix(base: int, length: int) -> bytes:
+    if length < 56:
+        return bytes((base + length,))
+    size = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((base + 55 + len(size),)) + size
+
+
+def body(
+    *,
+    chain_id: int,
+    nonce: int,
+    tip_wei: int,
+    max_fee_wei: int,
+    gas_limit: int,
+    to: str | None,
+    value_wei: int,
+    data: str,
+    access_list: AccessList = (),
+) -> bytes:
+    """Encode the nine signed fields, without the list's own prefix. `to` None creates."""
+    return b"".join(
+        (
+            rlp_int(chain_id),
+            rlp_int(nonce),
+            rlp_int(tip_wei),
+            rlp_int(max_fee_wei),
+            rlp_int(gas_limit),
+            rlp_bytes(bytes.fromhex(to[2:]) if to else b""),
+            rlp_int(value_wei),
+            rlp_bytes(bytes.fromhex(data[2:])),
+            rlp_list(b"".join(map(_access, access_list))),
+        )
+    )
+
+
+def unsigned(fields: bytes) -> bytes:
+    """Return the bytes whose keccak256 is signed."""
+    return TYPE_2 + rlp_list(fields)
+
+
+def signed(fields: bytes, parity: int, r: int, s: int) -> bytes:
+    """Return the bytes that are sent; their keccak256 is the transaction's hash."""
+    return TYPE_2 + rlp_list(fields + rlp_int(parity) + rlp_int(r) + rlp_int(s))
+
+
+def _access(entry: tuple[str, Sequence[str]]) -> bytes:
+    address, keys = entry
+    listed = b"".join(rlp_bytes(bytes.fromhex(key[2:])) for key in keys)
+    return rlp_list(rlp_bytes(bytes.fromhex(address[2:])) + rlp_list(listed))

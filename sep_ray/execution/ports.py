@@ -1,0 +1,161 @@
+"""What execution asks of a chain, a signer and an encoder. Hashes and bytes are 0x-hex, lower case.
+
+Amounts are smallest units, fees wei per gas, timestamps seconds as chains count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sep_ray.execution.attempt import Signed
+from sep_ray.execution.verdict import Verdict
+from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.routing.gas import next_base_fee
+from sep_ray.routing.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A block's header, as far as we read it."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    timestamp: int
+    base_fee_wei: int
+    gas_used: int
+    gas_limit: int
+
+    @property
+    def next_base_fee_wei(self) -> int:
+        """What the block after this one charges per gas, exactly."""
+        return next_base_fee(self.base_fee_wei, self.gas_used, self.gas_limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """An ERC-20 Transfer log. `token`, `source` and `target` are addresses."""
+
+    token: str
+    source: str
+    target: str
+    units: int
+    block_hash: str
+    tx_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a transaction: its place, its price and the tokens that moved."""
+
+    tx_hash: str
+    block_number: int
+    block_hash: str
+    index: int
+    succeeded: bool
+    gas_used: int
+    gas_price_wei: int
+    transfers: tuple[Transfer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountState:
+    """An account after a block: transactions mined so far, and units of each asset asked for."""
+
+    nonce: int
+    units: dict[Asset, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a transaction does: whom it calls, with what, and how much coin goes along."""
+
+    to: str
+    data: str = "0x"
+    value_wei: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsigned:
+    """Everything a type-2 transaction says."""
+
+    chain_id: ChainId
+    nonce: int
+    call: Call
+    gas_limit: int
+    max_fee_wei: int
+    tip_wei: int
+
+
+class Chain(Protocol):
+    """The blocks, and the way into them.
+
+    Reads raise Transient when the node cannot be asked or does not know the block (any more).
+    """
+
+    async def head(self) -> Head:
+        """Return the newest header."""
+
+    async def headers(self, numbers: Sequence[int]) -> tuple[Head | None, ...]:
+        """Return the canonical headers of these numbers, None above the head."""
+
+    async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
+        """Return the receipts of these transactions, None where there is none."""
+
+    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
+        """Hand signed bytes to the node once; never raises for what the node or network does."""
+
+    def heads(self) -> AsyncIterator[Head]:
+        """Yield headers as they come, missed ones first, without end; mends its own connection."""
+
+
+class Accounts(Protocol):
+    """What accounts hold and did."""
+
+    async def state(self, account: str, assets: Sequence[Asset], at: Head) -> AccountState:
+        """Read an account as it stood right after a block."""
+
+    async def allowances(
+        self, account: str, spender: str, tokens: Sequence[str], at: Head
+    ) -> tuple[int, ...]:
+        """Return how much of each token the spender may take after a block."""
+
+    async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
+        """Return the transfers to and from the account in blocks first..last, in order."""
+
+    async def usual_tip(self) -> int:
+        """Return the median tip of the last blocks' transactions."""
+
+    async def revert_reason(self, tx_hash: str) -> str:
+        """Say in words why a mined transaction failed; "" when nobody can tell."""
+
+
+class Signer(Protocol):
+    """Signs for one address; where the key is, nobody else knows."""
+
+    @property
+    def address(self) -> str:
+        """The account, lower case."""
+
+    async def sign(self, batch: Sequence[Unsigned]) -> tuple[Signed, ...]:
+        """Sign type-2 transactions, in order."""
+
+
+class Calls(Protocol):
+    """Writes what a chain's contracts are to be told."""
+
+    @property
+    def mixes_venues(self) -> bool:
+        """Whether one transaction can pass through pools of different families here."""
+
+    def spender(self, plan: Plan) -> str:
+        """Return who takes the sold token from the account when the plan runs."""
+
+    def approval(self, token: str, spender: str, units: int) -> Call:
+        """Allow a spender exactly so much of a token."""
+
+    def swap(self, plan: Plan, recipient: str) -> Call:
+        """Write a plan's swap, with its limit and deadline, proceeds to the recipient."""
