@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from sep_ray.intent.intent import IntentType
 from sep_ray.kernel.clock import ManualClock, Millis
@@ -51,6 +53,62 @@ def test_make_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     used = {word for words in commands(page, "make") for word in words if "=" not in word}
     assert {word for word in used if re.fullmatch(r"[a-z-]+", word)} <= targets
+
+
+def misuse(command: Any, words: list[str]) -> str | None:
+    """Tell what is wrong with the words after a command of the command line; None when nothing."""
+    given = iter(words)
+    for word in given:
+        options = {name: p for p in command.params for name in (*p.opts, *p.secondary_opts)}
+        if word.startswith("-"):
+            name, _, value = word.partition("=")
+            if name not in options and name != "--help":
+                return f"{command.name} has no option {name}"
+            if name in options and not (value or options[name].is_flag):
+                next(given, None)
+        elif subcommands := getattr(command, "commands", None):
+            if word not in subcommands:
+                return f"{command.name} has no command {word}"
+            command = subcommands[word]
+        elif not any(p.param_type_name == "argument" for p in command.params):
+            return f"{command.name} takes no argument {word}"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_exist(page: Path) -> None:
+    app = pytest.importorskip("serve_app.cli").app
+    wrong = {misuse(typer.main.get_command(app), words) for words in commands(page, "sep")}
+    assert wrong <= {None}
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("", None),
+        ("down --json", None),
+        ("intent show ID --depth 3 --json", None),
+        ("intent show ID --depth=3", None),
+        ("intent buy", "intent has no command buy"),
+        ("intent show --deep 3", "show has no option --deep"),
+        ("down ID", "down takes no argument ID"),
+        ("up", "root has no command up"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(line: str, wrong: str | None) -> None:
+    root, intent = typer.Typer(name="root"), typer.Typer(name="intent")
+    root.add_typer(intent)
+
+    @root.command()
+    def down(json: bool = False) -> None: ...
+
+    @intent.command()
+    def show(intent_id: str, depth: int = 1, json: bool = False) -> None: ...
+
+    @intent.command("list")
+    def list_all() -> None: ...
+
+    assert misuse(typer.main.get_command(root), line.split()) == wrong
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
