@@ -1,0 +1,255 @@
+"""What happened, in plain words, from the journal alone (P14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sep_ray.decomposition.step import (
+    Step,
+    StepCancelled,
+    StepCreated,
+    StepExpired,
+    StepFailed,
+    StepFilled,
+    StepReleased,
+    StepRequeued,
+    StepRescheduled,
+    StepSkipped,
+    StepStarted,
+    StepUnfilled,
+)
+from sep_ray.execution.attempt import (
+    AttemptBroadcast,
+    AttemptBumped,
+    AttemptCancelled,
+    AttemptDropped,
+    AttemptExpired,
+    AttemptFinalized,
+    AttemptIncluded,
+    AttemptPrepared,
+    AttemptReplaced,
+    AttemptReverted,
+    AttemptUnincluded,
+    Inclusion,
+)
+from sep_ray.intent.intent import Intent, IntentType, Side
+from sep_ray.intent.states import (
+    IntentAccepted,
+    IntentCancelled,
+    IntentCancelRequested,
+    IntentCompleted,
+    IntentDecomposed,
+    IntentExpired,
+    IntentFailed,
+    IntentPartiallyCompleted,
+    IntentRejected,
+)
+from sep_ray.journal.records import Recorded
+from sep_ray.kernel.units import PPM, Asset
+from sep_ray.portfolio.events import FundsAllocated, FundsObserved, LedgerBreached
+from sep_ray.strategy.record import (
+    StrategyPaused,
+    StrategyResumed,
+    StrategyStarted,
+    StrategyStopped,
+)
+from serve_app.assets import AssetBook
+
+REMEMBERED: Final = 20_000
+"""Steps whose pair a teller keeps."""
+SHORT: Final = 10
+"""Characters of a hash that are enough to recognise it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an event alone does not say: the tokens, and the pair that its step trades."""
+
+    book: AssetBook
+    sell: Asset | None = None
+    buy: Asset | None = None
+
+    def out(self, units: int) -> str:
+        """Write units of what the step sells."""
+        return quantity(self.book, self.sell, units)
+
+    def into(self, units: int) -> str:
+        """Write units of what the step buys."""
+        return quantity(self.book, self.buy, units)
+
+
+class Teller:
+    """Says what events mean, remembering which pair each step trades."""
+
+    def __init__(self, book: AssetBook) -> None:
+        self._book = book
+        self._pairs: dict[str, Context] = {}
+
+    def words(self, row: Recorded) -> str:
+        """Say in one sentence what an event means; events of a stream are to come in order."""
+        if isinstance(row.event, StepCreated):
+            if len(self._pairs) >= REMEMBERED:
+                self._pairs.clear()
+            pair = Context(self._book, row.event.step.sell, row.event.step.buy)
+            self._pairs[row.stream_id] = pair
+        say = SENTENCES[type(row.event)]
+        return say(row.event, self._pairs.get(row.stream_id) or Context(self._book))
+
+
+def quantity(book: AssetBook, asset: Asset | None, units: int) -> str:
+    """Write an amount with its symbol; smallest units where the token is not known."""
+    token = book.token(asset) if asset else None
+    if token is None:
+        return f"{units} units of {asset}" if asset else f"{units} units"
+    return f"{token.format(units)} {token.symbol}"
+
+
+def symbol(book: AssetBook, asset: Asset | None) -> str:
+    """Write an asset's symbol, or its text where that is not known."""
+    token = book.token(asset) if asset else None
+    return token.symbol if token else str(asset)
+
+
+def wanted(intent: Intent, book: AssetBook) -> str:
+    """Say what an intent asks for."""
+    sell, buy = symbol(book, intent.sell), symbol(book, intent.buy)
+    if intent.type is IntentType.REBALANCE:
+        shares = ", ".join(
+            f"{target.weight * 100 / PPM:g} % {symbol(book, target.asset)}"
+            for target in intent.targets
+        )
+        return f"rebalance to {shares} on chain {intent.chain_id}"
+    if intent.type is IntentType.LIQUIDATE:
+        return f"sell all {sell} for {buy} on chain {intent.chain_id}"
+    if intent.side is Side.SELL:
+        fixed = quantity(book, intent.sell, intent.amount or 0)
+        return f"sell {fixed} for {buy} on chain {intent.chain_id}"
+    fixed = quantity(book, intent.buy, intent.amount or 0)
+    return f"buy {fixed} with {sell} on chain {intent.chain_id}"
+
+
+def _accepted(event: IntentAccepted, about: Context) -> str:
+    bounds = event.intent.constraints
+    note = f" ({event.intent.note})" if event.intent.note else ""
+    return (
+        f"{event.principal} asked for strategy {event.intent.strategy_id} to "
+        f"{wanted(event.intent, about.book)}{note}, within {bounds.time_window_ms / 1_000:g} s and "
+        f"with at most {bounds.max_slippage / 10_000:g} % slippage; it is durable"
+    )
+
+
+def _decomposed(event: IntentDecomposed, _: Context) -> str:
+    steps = "1 step" if event.steps == 1 else f"{event.steps} steps"
+    return (
+        f"Its turn came with score {event.score:.4g} (by {event.score_source}): {event.why}; "
+        f"it became {steps}"
+    )
+
+
+def _created(event: StepCreated, about: Context) -> str:
+    return f"Step {event.step.ordinal} is to {_trade(event.step, about.book)}"
+
+
+def _trade(step: Step, book: AssetBook) -> str:
+    if step.side is Side.SELL:
+        return f"sell {quantity(book, step.sell, step.amount)} for {symbol(book, step.buy)}"
+    return f"buy {quantity(book, step.buy, step.amount)} with {symbol(book, step.sell)}"
+
+
+def _started(event: StepStarted, about: Context) -> str:
+    return (
+        f"Planned, {about.out(event.reserved)} reserved, a transaction signed and written down "
+        f"before sending; the plan: {event.plan}"
+    )
+
+
+def _prepared(event: AttemptPrepared, _: Context) -> str:
+    attempt = event.attempt
+    return (
+        f"A transaction ({attempt.purpose.value}) was signed on chain {attempt.chain_id} by "
+        f"{attempt.account} with nonce {attempt.nonce} and written down; not sent yet"
+    )
+
+
+def _landed(inclusion: Inclusion) -> str:
+    return (
+        f"{_short(inclusion.tx_hash)} is in block {inclusion.block_number} and used "
+        f"{inclusion.gas_used} gas at {inclusion.gas_price_wei / 10**9:.4g} gwei"
+    )
+
+
+def _allocated(event: FundsAllocated, about: Context) -> str:
+    amount = quantity(about.book, event.asset, event.units)
+    return f"{event.principal} moved {amount} from {event.source} to {event.target}"
+
+
+def _observed(event: FundsObserved, about: Context) -> str:
+    verb = "arrived" if event.units >= 0 else "left"
+    amount = quantity(about.book, event.asset, abs(event.units))
+    return f"{amount} {verb} by somebody else's doing, seen at block {event.block_number}"
+
+
+def _breached(event: LedgerBreached, about: Context) -> str:
+    held = quantity(about.book, event.asset, event.chain_units)
+    booked = quantity(about.book, event.asset, event.ledger_units)
+    return (
+        f"At block {event.block_number} the chain holds {held} but the books say {booked}; "
+        "the account has stopped"
+    )
+
+
+def _short(tx_hash: str) -> str:
+    return tx_hash[:SHORT]
+
+
+Say = Callable[[Any, Context], str]
+SENTENCES: Final[Mapping[type, Say]] = {
+    IntentAccepted: _accepted,
+    IntentDecomposed: _decomposed,
+    IntentCancelRequested: lambda e, _: f"{e.principal} asked to stop; nothing more begins",
+    IntentCompleted: lambda e, _: f"Completed: {e.reason.value}",
+    IntentPartiallyCompleted: lambda e, _: f"A part was done; the rest ended by {e.reason.value}",
+    IntentCancelled: lambda e, _: f"Stopped before anything was done: {e.reason.value}",
+    IntentExpired: lambda e, _: f"The window closed before anything was done: {e.reason.value}",
+    IntentRejected: lambda e, _: f"Rejected, nothing was sent: {e.reason.value}; {e.detail}",
+    IntentFailed: lambda e, _: f"Failed: {e.reason.value}; {e.detail}",
+    StepCreated: _created,
+    StepRescheduled: lambda e, _: f"The slice moved to {e.due} and is now {e.amount} units",
+    StepReleased: lambda _e, _: "The step is due and waits for the chain's next round",
+    StepStarted: _started,
+    StepRequeued: lambda e, _: f"No effect ({e.reason.value}: {e.detail}); it waits for a turn",
+    StepFilled: lambda e, about: (
+        f"Done in block {e.block_number} by {_short(e.tx_hash)}: {about.out(e.sold)} sold, "
+        f"{about.into(e.bought)} bought"
+    ),
+    StepUnfilled: lambda e, _: f"Block {_short(e.block_hash)} left the chain, and the fill with it",
+    StepFailed: lambda e, _: f"The step failed: {e.reason.value}; {e.detail}",
+    StepSkipped: lambda e, _: f"The slice was missed and is not made up: {e.reason.value}",
+    StepCancelled: lambda e, _: f"Not begun when the intent was stopped: {e.reason.value}",
+    StepExpired: lambda e, _: f"Not begun in time: {e.reason.value}",
+    AttemptPrepared: _prepared,
+    AttemptBroadcast: lambda e, _: (
+        f"{_short(e.tx_hash)} was sent at block {e.block_number}; the node said: {e.answer}"
+    ),
+    AttemptBumped: lambda e, _: (
+        f"Signed again at the same nonce as {_short(e.signed.tx_hash)}, offering up to "
+        f"{e.signed.max_fee_wei / 10**9:.4g} gwei"
+    ),
+    AttemptIncluded: lambda e, _: f"{_landed(e.inclusion)}; it succeeded",
+    AttemptReverted: lambda e, _: f"{_landed(e.inclusion)}; it reverted: {e.detail}",
+    AttemptUnincluded: lambda e, _: f"Block {_short(e.block_hash)} left the chain; pending again",
+    AttemptFinalized: lambda e, _: f"Final at block {e.block_number}; nothing can change it",
+    AttemptReplaced: lambda e, _: f"Our {_short(e.tx_hash)} holds the nonce instead",
+    AttemptDropped: lambda e, _: f"Somebody else's transaction used the nonce: {e.detail}",
+    AttemptExpired: lambda e, _: f"Never sent; the nonce was given back: {e.detail}",
+    AttemptCancelled: lambda e, _: f"The cancelling {_short(e.tx_hash)} landed in its place",
+    FundsObserved: _observed,
+    FundsAllocated: _allocated,
+    LedgerBreached: _breached,
+    StrategyStarted: lambda e, _: f"{e.principal} started it: {e.source} with {e.params}",
+    StrategyResumed: lambda e, _: f"{e.principal} resumed it",
+    StrategyPaused: lambda e, _: f"{e.principal} paused it{': ' + e.detail if e.detail else ''}",
+    StrategyStopped: lambda e, _: f"{e.principal} stopped it",
+}

@@ -1,0 +1,60 @@
+"""What the HTTP service is put together from; each part can be a real one or a test's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sep_ray.intent.intent import Intent
+from sep_ray.journal.ports import Store
+from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.ids import IdSource
+from sep_ray.kernel.units import Asset, ChainId
+from serve_app.answers import PlanAnswer
+from serve_app.assets import AssetBook
+from serve_app.auth import Tokens
+from serve_app.health import Probe
+from serve_app.hints import Hints
+from serve_app.limits import Limiter
+from serve_app.paging import Cursors
+
+
+class Planner(Protocol):
+    """Says what an intent would lead to now."""
+
+    async def plan(self, intent: Intent) -> PlanAnswer:
+        """Return the plan; raise Transient when the chain is not being read."""
+
+
+class Balances(Protocol):
+    """Reads what a chain's accounts really hold."""
+
+    async def compare(self, chain_id: ChainId) -> Mapping[Asset, tuple[int, int]]:
+        """Return (ledger, chain) units of every booked asset, both as of one block.
+
+        Raises Transient when that cannot be read now.
+        """
+
+
+Nudge = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One replica's parts."""
+
+    store: Store
+    book: AssetBook
+    clock: Clock
+    ids: IdSource
+    tokens: Tokens
+    cursors: Cursors
+    limiter: Limiter
+    hints: Hints
+    submissions_per_minute: int
+    max_body_bytes: int
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    planner: Planner | None = None
+    balances: Balances | None = None
+    nudge_supervisor: Nudge | None = None
