@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import IO, Final
 
@@ -28,12 +29,7 @@ def private_folder(path: Path, *, mode: int = 0o700) -> Path:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file (0600) so that a reader or a crash sees the old text or the new, no mix."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(fresh, "w", opener=_private) as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+    os.replace(_written_beside(path, text), path)
 
 
 def secret(state: Path, name: str) -> str:
@@ -44,14 +40,13 @@ def secret(state: Path, name: str) -> str:
     """
     path = private_folder(state / "secrets") / name
     if not path.exists():
-        fresh = path.with_name(f"{name}.{os.getpid()}.new")
-        replace_file(fresh, secrets.token_urlsafe(32))
+        fresh = _written_beside(path, secrets.token_urlsafe(32))
         try:
             os.link(fresh, path)
         except FileExistsError:
             pass
         finally:
-            fresh.unlink()
+            os.unlink(fresh)
     return path.read_text()
 
 
@@ -71,6 +66,16 @@ def tail(path: Path, lines: int = 15) -> str:
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
         return ""
+
+
+def _written_beside(path: Path, text: str) -> str:
+    """Write a new file (0600) in the same folder, down to the disk; return its name."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with open(handle, "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    return name
 
 
 def _private(path: str, flags: int) -> int:
