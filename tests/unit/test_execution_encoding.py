@@ -1,7 +1,7 @@
 """Calldata equals what a general ABI encoder writes from the contracts' own signatures."""
 
 import pytest
-from eth_abi import encode
+from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
@@ -9,7 +9,7 @@ from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.reverts import explained
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.errors import InvariantBroken
-from sep_ray.kernel.units import PPM, Asset
+from sep_ray.kernel.units import PPM, Asset, Ppm
 from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route
 from sep_ray.routing.pools.pool import Venue
 
@@ -43,7 +43,7 @@ def plan(book, side, *hops, limit=880, legs=1):
         deadline_s=1_800_000_000,
         block_number=1,
         block_hash="0x" + "02" * 32,
-        route=Route(legs=(Leg(path=path, share_ppm=PPM),) * legs),
+        route=Route(legs=(Leg(path=path, share_ppm=Ppm(PPM)),) * legs),
         gas_estimate=100_000,
         gas_price_wei=1,
         gas_cost=None,
