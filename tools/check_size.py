@@ -1,4 +1,4 @@
-"""No function over 60 lines, no file over 500, no port over five methods.
+"""No function over 60 lines, no file over 500, no port over five methods, no page too long.
 
 A port is a class that lists Protocol as its base; its properties do not count. An exception is a
 line `<path>[::<name>] <size>` in size_exceptions.txt. The list only shrinks: an entry that is no
@@ -17,6 +17,7 @@ from tools.files import project_files
 MAX_FUNCTION = 60
 MAX_FILE = 500
 MAX_PORT = 5
+MAX_PAGE = {"sep_ray/*/README.md": 40, "docs/adr/*.md": 60}
 EXCEPTIONS = Path(__file__).with_name("size_exceptions.txt")
 
 
@@ -56,24 +57,36 @@ def read_exceptions(text: str) -> dict[str, int]:
 
 
 def violations(root: Path, allowed: dict[str, int]) -> Iterator[str]:
-    """Yield one line per function or file that is too long, and per idle exception."""
+    """Yield one line per function, file, port or page that is too big, and per idle exception."""
     seen: dict[str, int] = {}
+    for name, size, limit in (*_code(root), *_pages(root)):
+        if limit == 0:
+            yield f"{name}: does not parse"
+        elif size > limit:
+            seen[name] = size
+            if size > allowed.get(name, 0):
+                unit = "methods" if limit == MAX_PORT else "lines"
+                yield f"{name}: {size} {unit}, the limit is {limit}"
+    for name, size in allowed.items():
+        if seen.get(name, 0) < size:
+            yield f"{name}: the exception allows {size} and {seen.get(name, 0)} are needed"
+
+
+def _code(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Measure all Python; a file that does not parse has a limit of 0."""
     for file in project_files(root, "*.py"):
         path = file.relative_to(root).as_posix()
         try:
-            measured = list(measures(path, file.read_text()))
+            yield from list(measures(path, file.read_text()))
         except SyntaxError:
-            yield f"{path}: does not parse"
-            continue
-        for name, lines, limit in measured:
-            if lines > limit:
-                seen[name] = lines
-            if lines > max(limit, allowed.get(name, 0)):
-                unit = "methods" if limit == MAX_PORT else "lines"
-                yield f"{name}: {lines} {unit}, the limit is {limit}"
-    for name, lines in allowed.items():
-        if seen.get(name, 0) < lines:
-            yield f"{name}: the exception allows {lines} and {seen.get(name, 0)} are needed"
+            yield path, 0, 0
+
+
+def _pages(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Measure the pages that must stay short."""
+    for pattern, limit in MAX_PAGE.items():
+        for file in project_files(root, f":(glob){pattern}"):
+            yield file.relative_to(root).as_posix(), file.read_text().count("\n"), limit
 
 
 def main(root: Path) -> int:

@@ -67,6 +67,17 @@ def test_size_names_a_port_with_too_many_methods(plant: Plant) -> None:
     assert list(check_size.violations(root, {})) == ["b.py::B: 6 methods, the limit is 5"]
 
 
+def test_size_keeps_stage_and_decision_pages_short(plant: Plant) -> None:
+    plant("README.md", "line\n" * 200)
+    plant("sep_ray/intent/README.md", "line\n" * 41)
+    plant("sep_ray/routing/README.md", "line\n" * 40)
+    root = plant("docs/adr/0001-a.md", "line\n" * 61)
+    assert list(check_size.violations(root, {})) == [
+        "sep_ray/intent/README.md: 41 lines, the limit is 40",
+        "docs/adr/0001-a.md: 61 lines, the limit is 60",
+    ]
+
+
 def test_size_reads_its_list() -> None:
     assert check_size.read_exceptions("# head\n\na.py::A.f 61\n") == {"a.py::A.f": 61}
 
