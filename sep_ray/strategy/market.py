@@ -115,9 +115,9 @@ class Series:
         end = self.until(block)
         return self._mids[max(0, end - count) : end]
 
-    def blocks_after(self, block: int) -> list[Mid]:
-        """Return the mids above `block`, oldest first."""
-        return self._mids[self.until(block) :]
+    def between(self, after: int, until: int) -> Sequence[Mid]:
+        """Return the mids of the blocks above `after`, up to `until`, oldest first."""
+        return self._mids[self.until(after) : self.until(until)]
 
     def bar(self, first: int, last: int) -> Bar | None:
         """Return the bar of these blocks; None when nothing is known at its first block."""

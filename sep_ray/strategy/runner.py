@@ -25,6 +25,8 @@ from sep_ray.strategy.plain import Json, ReadAsset, build, dump
 
 SAVE_EVERY: Final = 64
 """Blocks after which progress is saved although nothing else changed."""
+MAX_HISTORY: Final = 10_000
+"""Blocks of history a strategy may ask for."""
 MAX_BARS: Final = 64
 """Bars told at once; of a longer gap the older ones are left out."""
 
@@ -67,11 +69,13 @@ class Runner:
         self.desk = desk
         self.run = run
         self.pairs = tuple(strategy.watches())
+        self.keep = min(max(strategy.warm_up, 2 * strategy.bar_blocks, 2), MAX_HISTORY)
         self.blocks = dict(saved.blocks)
         self._resumed = saved.run == run
         self._kept = self._core() if self._resumed else ""
         self._unsaved = 0
         desk.open.update(saved.open)
+        desk.outbox.extend(saved.outbox)
 
     @property
     def chains(self) -> frozenset[ChainId]:
