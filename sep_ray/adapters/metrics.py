@@ -23,7 +23,6 @@ from prometheus_client import (
 )
 
 from sep_ray.intent.intent import Intent
-from sep_ray.intent.states import IntentRecord, Status
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OF_PROCESS: Final = re.compile(r"gauge_live\w+_(\d+)\.db")
@@ -55,17 +54,6 @@ requests_refused: Final = Counter(
 def submitted(intent: Intent) -> None:
     """Count an intent that has become durable."""
     intents_submitted.labels(intent.type.value, str(intent.chain_id)).inc()
-
-
-def ended(record: IntentRecord) -> None:
-    """Count an intent's end; submitted = completed + failed + still open."""
-    kind = record.intent.type.value
-    if record.status in (Status.COMPLETED, Status.PARTIALLY_COMPLETED):
-        intents_completed.labels(kind).inc()
-    else:
-        intents_failed.labels(kind, record.reason.value if record.reason else "").inc()
-    seconds = (record.updated_at - record.intent.created_at) / 1_000
-    intent_processing_seconds.labels(kind).observe(max(seconds, 0))
 
 
 def exposition() -> bytes:
