@@ -78,7 +78,7 @@ class EngineHost:
                 return
             except Exception as error:
                 self._state = "retrying"
-                log.error("engine_failed", engine=self._name, error=str(error), exc_info=True)
+                log.exception("engine_failed", engine=self._name, error=str(error))
                 await _wait(self._stop, pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         self._state = "stopped"

@@ -1,0 +1,34 @@
+"""The actors' names, and how to find one. A missing actor is an answer, not an error."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ray
+from ray.util import list_named_actors
+
+from sep_ray.kernel.units import ChainId
+
+NAMESPACE: Final = "sep"
+SUPERVISOR: Final = "supervisor"
+INTENT_ROUTER: Final = "intent-router"
+STRATEGY_PREFIXES: Final = ("strategy-", "strategies-")
+
+
+def executor_name(chain_id: ChainId) -> str:
+    """Return the name of a chain's executor."""
+    return f"chain-executor-{chain_id}"
+
+
+def find(name: str) -> Any | None:
+    """Return the handle of a living named actor, or None."""
+    try:
+        return ray.get_actor(name, NAMESPACE)
+    except ValueError:
+        return None
+
+
+def living() -> list[str]:
+    """Return the names of all living actors of the platform."""
+    listed = list_named_actors(all_namespaces=True)
+    return sorted(str(each["name"]) for each in listed if each["namespace"] == NAMESPACE)

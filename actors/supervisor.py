@@ -1,0 +1,159 @@
+"""The Supervisor: compares the actors that should live with those that do, and mends it.
+
+What should live follows from the settings (chains) and from Postgres (strategies). Ray restarts
+actors that crash; the supervisor creates those that are missing, replaces those that have not
+answered for long, and removes those nobody wants any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import ray
+import structlog
+from ray.actor import ActorClass, ActorProxy
+from ray.exceptions import RayError
+
+from actors.executor import start_chain_executor
+from actors.host import EngineHost
+from actors.names import (
+    INTENT_ROUTER,
+    NAMESPACE,
+    STRATEGY_PREFIXES,
+    SUPERVISOR,
+    executor_name,
+    find,
+    living,
+)
+from actors.router import start_intent_router
+from actors.strategy_actor import start_strategy_actor
+from sep_ray.bootstrap import CHAINS, open_store
+from sep_ray.engine.enrolment import placement
+from sep_ray.journal.ports import Strategies
+from sep_ray.kernel.clock import SystemClock
+from sep_ray.logs import configure
+from sep_ray.settings import Settings
+
+log = structlog.get_logger()
+
+EVERY_S: Final = 1.0
+ANSWER_S: Final = 5.0
+PATIENCE: Final = 3
+"""Questions in a row an actor may leave unanswered before it is replaced."""
+
+
+class SupervisorShell:
+    """One for the platform."""
+
+    def __init__(self) -> None:
+        self._settings = Settings()
+        configure(self._settings.log_format, self._settings.log_level)
+        self._silent: dict[str, int] = {}
+        self._nudged: asyncio.Event | None = None
+        self._host = EngineHost("supervisor", self._main)
+
+    async def _main(self, stop: asyncio.Event) -> None:
+        self._nudged = asyncio.Event()
+        async with open_store(self._settings, SystemClock()) as store:
+            self._host.running()
+            while not stop.is_set():
+                await self._round(store)
+                await self._pause(stop)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        if self._nudged is None or stop.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._nudged.wait(), EVERY_S)
+        except TimeoutError:
+            return
+        self._nudged.clear()
+
+    async def _round(self, strategies: Strategies) -> None:
+        wanted = await self._wanted(strategies)
+        for name, start in wanted.items():
+            if find(name) is None:
+                log.info("actor_started", actor=name)
+            start()
+        await asyncio.gather(*(self._check(name) for name in wanted))
+        for name in living():
+            if name.startswith(STRATEGY_PREFIXES) and name not in wanted:
+                log.info("actor_removed", actor=name)
+                _remove(name)
+
+    async def _wanted(self, strategies: Strategies) -> Mapping[str, Callable[[], Any]]:
+        wanted: dict[str, Callable[[], Any]] = {INTENT_ROUTER: start_intent_router}
+        for chain_id in CHAINS:
+            wanted[executor_name(chain_id)] = partial(start_chain_executor, chain_id)
+        records = await strategies.strategies()
+        for name in placement(records, self._settings.strategies_per_actor):
+            wanted[name] = partial(start_strategy_actor, name)
+        return wanted
+
+    async def _check(self, name: str) -> None:
+        """Ask an actor how it is; replace it after PATIENCE silences."""
+        actor = find(name)
+        if actor is None:
+            return
+        try:
+            await asyncio.wait_for(actor.status.remote(), ANSWER_S)
+            self._silent.pop(name, None)
+        except (RayError, TimeoutError):
+            self._silent[name] = self._silent.get(name, 0) + 1
+            if self._silent[name] >= PATIENCE:
+                log.warning("actor_replaced", actor=name, silences=self._silent.pop(name))
+                ray.kill(actor, no_restart=False)
+
+    @ray.method
+    def nudge(self) -> None:
+        """Look now: somebody changed what should live."""
+        if self._nudged is not None:
+            self._host.post(self._nudged.set)
+
+    @ray.method(concurrency_group="control")
+    def status(self) -> dict[str, Any]:
+        """Return the engine's state."""
+        return self._host.status()
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """End the rounds, so that nothing is started any more."""
+        self._host.stop(timeout_s=5.0)
+
+
+_Supervisor: ActorClass[SupervisorShell] = ray.remote(SupervisorShell)
+
+
+def start_supervisor() -> ActorProxy[SupervisorShell]:
+    """Return the supervisor, creating it if needed; its options are set here and only here."""
+    return _Supervisor.options(
+        name=SUPERVISOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        concurrency_groups={"control": 1},
+    ).remote()
+
+
+def stop_actors(timeout_s: float = 10.0) -> None:
+    """End the supervisor first, then every other actor, each after its engine has stopped."""
+    others = [name for name in living() if name != SUPERVISOR]
+    for names in ([SUPERVISOR], others):
+        actors = [actor for name in names if (actor := find(name)) is not None]
+        if actors:
+            calls = [actor.stop.remote() for actor in actors]
+            ray.wait(calls, num_returns=len(calls), timeout=timeout_s)
+        for name in names:
+            _remove(name)
+
+
+def _remove(name: str) -> None:
+    actor = find(name)
+    if actor is not None:
+        ray.kill(actor)
