@@ -6,22 +6,31 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from sep_ray.adapters.evm import addresses
-from sep_ray.adapters.evm.addresses import BOOKS, ChainBook
-from sep_ray.devnet import funding, market, node, placement, rpc
+from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, ChainBook
+from sep_ray.devnet import funding, importer, market, node, placement, rpc
+from sep_ray.devnet.importer import PoolSnapshot, implied_prices, import_pools
 from sep_ray.devnet.market import MarketSpec, Pool, build_market, pools_by_chain
 from sep_ray.devnet.node import NodeFiles, NodeOptions, spawn
 from sep_ray.devnet.packages import Bundle, OnProgress, locked, scratch_folder, silent
 from sep_ray.devnet.placement import place_core
 from sep_ray.kernel.units import ChainId
 
-_SOURCES: Final[tuple[ModuleType, ...]] = (addresses, funding, market, node, placement, rpc)
+_SOURCES: Final[tuple[ModuleType, ...]] = (
+    addresses,
+    funding,
+    importer,
+    market,
+    node,
+    placement,
+    rpc,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,24 +41,32 @@ class StateFiles:
     pools: Mapping[ChainId, tuple[Pool, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    spec: MarketSpec
+    imported: tuple[PoolSnapshot, ...]
+
+
 def build_states(
     bundle: Bundle,
     cache: Path,
     on_progress: OnProgress = silent,
     *,
     spec: MarketSpec | None = None,
+    imported: Sequence[PoolSnapshot] = (),
 ) -> StateFiles:
     """Return both chains' states with the market of `spec`, building them if not cached.
 
-    spec without pools gives the core contracts alone. Safe when two run at once.
+    Pools in `imported` replace their seeded twins on Ethereum; all else is built at the prices
+    they imply. Safe when two run at once.
     """
-    spec = spec or MarketSpec()
-    folder = cache / f"states-{_digest(bundle, spec)}"
+    plan = _Plan(_fitting(spec or MarketSpec(), imported), tuple(imported))
+    folder = cache / f"states-{_digest(bundle, plan)}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / "install.lock"):
             if not folder.exists():
-                _build(bundle, spec, folder, on_progress)
+                _build(bundle, plan, folder, on_progress)
     return _load(folder)
 
 
@@ -58,26 +75,40 @@ def blank() -> MarketSpec:
     return MarketSpec(v2={}, v3={})
 
 
-def _digest(bundle: Bundle, spec: MarketSpec) -> str:
+def _fitting(spec: MarketSpec, imported: Sequence[PoolSnapshot]) -> MarketSpec:
+    return replace(spec, prices=implied_prices(imported)) if imported else spec
+
+
+def _without(spec: MarketSpec, imported: Sequence[PoolSnapshot]) -> MarketSpec:
+    taken = {(frozenset(each.symbols), each.fee) for each in imported}
+    kept = {
+        (base, quote, fee): value
+        for (base, quote, fee), value in spec.v3.items()
+        if (frozenset((base, quote)), fee) not in taken
+    }
+    return replace(spec, v3=kept)
+
+
+def _digest(bundle: Bundle, plan: _Plan) -> str:
     sources = [inspect.getsource(each) for each in (*_SOURCES, sys.modules[__name__])]
-    parts = [bundle.digest, repr(spec), *sources]
+    parts = [bundle.digest, repr(plan), *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(bundle: Bundle, spec: MarketSpec, folder: Path, on_progress: OnProgress) -> None:
+def _build(bundle: Bundle, plan: _Plan, folder: Path, on_progress: OnProgress) -> None:
     with scratch_folder(folder.parent) as scratch:
         kept = scratch / "kept"
         kept.mkdir()
         pools: list[Pool] = []
         for done, book in enumerate(BOOKS.values(), start=1):
-            pools += _build_chain(bundle, book, spec, kept, scratch)
+            pools += _build_chain(bundle, book, plan, kept, scratch)
             on_progress(f"chain {book.chain_id}", done, len(BOOKS))
         (kept / "pools.json").write_text(json.dumps([pool.as_json() for pool in pools]))
         kept.rename(folder)
 
 
 def _build_chain(
-    bundle: Bundle, book: ChainBook, spec: MarketSpec, kept: Path, scratch: Path
+    bundle: Bundle, book: ChainBook, plan: _Plan, kept: Path, scratch: Path
 ) -> tuple[Pool, ...]:
     options = NodeOptions(mining="manual")
     files = NodeFiles(dump=kept / f"{book.chain_id}.json")
@@ -86,7 +117,10 @@ def _build_chain(
     try:
         connection("anvil_setBlockTimestampInterval", 1)
         place_core(connection, bundle, book)
-        return build_market(connection, book, spec)
+        if book.chain_id != ETHEREUM:
+            return build_market(connection, book, plan.spec)
+        seeded = build_market(connection, book, _without(plan.spec, plan.imported))
+        return seeded + import_pools(connection, book, plan.imported)
     finally:
         connection.close()
         process.stop()
