@@ -108,7 +108,7 @@ def _listed(found: Mapping[str, Any]) -> PoolSnapshot | None:
 
 def _check(snapshot: PoolSnapshot) -> None:
     below = sum(net for tick, _, net in snapshot.ticks if tick <= snapshot.tick)
-    if below != snapshot.liquidity or sum(net for *_, net in snapshot.ticks):
+    if below != snapshot.liquidity or sum(net for *_, net in snapshot.ticks) != 0:
         raise Rejected("ticks do not add up", pool="/".join(snapshot.symbols), fee=snapshot.fee)
 
 
