@@ -20,11 +20,14 @@ from sep_ray.devnet.build import build_states
 from sep_ray.devnet.chains import DEFAULT_OPTIONS, Chains
 from sep_ray.devnet.folders import private_folder, replace_file
 from sep_ray.devnet.funding import balances, fund
+from sep_ray.devnet.importer import PoolSnapshot, read_snapshots
+from sep_ray.devnet.moving import MovingMarket
 from sep_ray.devnet.node import NodeOptions
 from sep_ray.devnet.packages import install
 from sep_ray.devnet.postgres import EmbeddedPostgres
 from sep_ray.devnet.rpc import Rpc
 from sep_ray.devnet.valkey import EmbeddedValkey
+from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import ChainId
 from sep_ray.settings import Settings
 
@@ -52,6 +55,7 @@ class Stack:
         self._postgres = EmbeddedPostgres(self._state) if settings.postgres_url is None else None
         self._redis = EmbeddedValkey(self._state) if settings.redis_url is None else None
         self._chains: Chains | None = None
+        self._market: MovingMarket | None = None
 
     def start(self, report: Report) -> dict[str, str]:
         """Start everything embedded; return the SEP_* variables that say where all of it is."""
@@ -66,6 +70,12 @@ class Stack:
         variables["SEP_REDIS_URL"] = (
             self._redis.start() if self._redis else _plain(self._settings.redis_url)
         )
+        if self._settings.market_driver and self._chains is not None:
+            report("moving the market")
+            urls = {chain: each.http for chain, each in self._chains.endpoints.items()}
+            pools_file = Path(variables["SEP_POOLS_FILE"])
+            self._market = MovingMarket(urls, pools_file, self._settings.market_seed)
+            self._market.start()
         return variables
 
     def mend(self) -> list[str]:
@@ -87,6 +97,8 @@ class Stack:
 
     def stop(self, report: Report) -> None:
         """Stop everything embedded, each part cleanly."""
+        if self._market is not None:
+            self._market.stop()
         if self._chains is not None:
             report("stopping chains")
             self._chains.stop()
@@ -110,7 +122,7 @@ class Stack:
             lambda name, done, total: report(f"installing {name} ({done}/{total})"),
         )
         report("building the chains' state")
-        states = build_states(bundle, self._settings.cache)
+        states = build_states(bundle, self._settings.cache, imported=self._imported())
         report("starting chains")
         self._chains = Chains(
             bundle, states, folder=self._state / "chains", options=self._options(local)
@@ -120,6 +132,13 @@ class Stack:
         self._endow(report)
         variables["SEP_POOLS_FILE"] = str(self._write_pools())
         return variables
+
+    def _imported(self) -> tuple[PoolSnapshot, ...]:
+        if self._settings.market == "seeded":
+            return ()
+        if self._settings.market_data is None:
+            raise Rejected("an imported market needs its file", setting="SEP_MARKET_DATA")
+        return read_snapshots(self._settings.market_data)
 
     def _options(self, local: list[ChainId]) -> Mapping[ChainId, NodeOptions]:
         seconds = {

@@ -1,0 +1,281 @@
+"""The demonstration: real intents on both chains at once, end to end, with the books checked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sep_ray import __version__
+from sep_ray.devnet.moving import MovingMarket
+from sep_ray.kernel.clock import SystemClock
+from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import ChainId
+from sep_ray.settings import Settings
+from serve_app import demo_plan as plan
+from serve_app.auth import Role, Tokens, token_secret
+from serve_app.client import Client
+from serve_app.demo_report import intents_table, portfolio_table
+from serve_app.platform import down, status, up
+
+ENDED: Final = frozenset(
+    {"COMPLETED", "PARTIALLY_COMPLETED", "CANCELLED", "EXPIRED", "REJECTED", "FAILED"}
+)
+WAIT_S: Final = 150.0
+POLL_S: Final = 0.25
+
+
+def run_demo(
+    settings: Settings, json_path: Path | None = None, console: Console | None = None
+) -> int:
+    """Run it and print what happened; 0 when every intent completed and the books agree.
+
+    A platform that runs already is used and left running; otherwise one is started and stopped.
+    """
+    console = console or Console()
+    began = time.monotonic()
+    mine = not status(settings)["running"]
+    with _progress(console) as progress:
+        task = progress.add_task("starting the platform")
+        endpoints = up(settings, False, lambda text: progress.update(task, description=text))
+        ready = time.monotonic()
+        try:
+            demo = Demo(settings, endpoints, lambda text: progress.update(task, description=text))
+            result = demo.run()
+        finally:
+            if mine:
+                down(settings, lambda text: progress.update(task, description=text))
+    result["timings"] |= {
+        "up_seconds": round(ready - began, 1),
+        "total_seconds": round(time.monotonic() - began, 1),
+    }
+    _print(console, result)
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=1))
+        console.print(f"written to {json_path}")
+    return 0 if result["ok"] else 1
+
+
+class Demo:
+    """One run against a running platform."""
+
+    def __init__(self, settings: Settings, endpoints: Mapping[str, Any], report: Any) -> None:
+        secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+        tokens = Tokens(token_secret(secret, settings.state_dir), SystemClock())
+        name = f"demo-{int(time.time())}"
+        self._client = Client(endpoints["api"], tokens.mint(name, Role.ADMIN, ttl_s=3_600))
+        self._settings = settings
+        self._endpoints = endpoints
+        self._report = report
+
+    def run(self) -> dict[str, Any]:
+        """Fund, trade, wait for every end, check the books; return what the report shows."""
+        began = time.monotonic()
+        self._report("funding the demonstration's strategies")
+        self._fund()
+        before = self._client.get("/v1/portfolio")
+        names = self._submit()
+        with self._moving_market():
+            self._start_momentum()
+            self._trade_momentum(list(names))
+            self._stop_momentum()
+        names |= self._momentum_intents()
+        intents = self._await_ends(names)
+        self._report("checking the books against the chains")
+        after = self._client.get("/v1/portfolio?check=true")
+        check = after["check"]
+        completed = all(each["state"] == "COMPLETED" for each in intents)
+        return {
+            "ok": completed and not check["mismatches"] and not check["unread"],
+            "intents": intents,
+            "ledger_check": {
+                "assets": check["assets"],
+                "mismatches": len(check["mismatches"]),
+                "details": check["mismatches"],
+                "unread": check["unread"],
+            },
+            "portfolio": {"before": before, "after": after},
+            "timings": {"trading_seconds": round(time.monotonic() - began, 1)},
+            "versions": _versions(),
+            "endpoints": self._endpoints,
+        }
+
+    def _fund(self) -> None:
+        """Give each strategy exactly what the plan says; what is over goes back to the treasury."""
+        deadline = time.monotonic() + 30
+        while not self._treasury_ready():
+            if time.monotonic() > deadline:
+                raise Transient("the treasury holds nothing to demonstrate with")
+            time.sleep(POLL_S)
+        held = _available(self._client.get("/v1/portfolio"))
+        for strategy, amounts in plan.FUNDS.items():
+            for chain_id in plan.CHAINS:
+                for symbol, amount in amounts.items():
+                    have = held.get((strategy, chain_id, symbol), Decimal(0))
+                    self._move(strategy, chain_id, symbol, Decimal(amount) - have)
+                for symbol in ("USDC", "USDT", "WBTC", "WETH"):
+                    if symbol not in amounts:
+                        have = held.get((strategy, chain_id, symbol), Decimal(0))
+                        self._move(strategy, chain_id, symbol, -have)
+
+    def _treasury_ready(self) -> bool:
+        held = _available(self._client.get("/v1/portfolio"))
+        return all(
+            ("treasury", c, s) in held for c in plan.CHAINS for s in ("WETH", "USDC", "WBTC")
+        )
+
+    def _move(self, strategy: str, chain_id: int, symbol: str, amount: Decimal) -> None:
+        if amount == 0:
+            return
+        source, target = ("treasury", strategy) if amount > 0 else (strategy, "treasury")
+        self._client.post(
+            "/v1/portfolio/allocations",
+            {
+                "chain_id": chain_id,
+                "asset": symbol,
+                "amount": format(abs(amount), "f"),
+                "source": source,
+                "target": target,
+            },
+        )
+
+    def _submit(self) -> dict[str, str]:
+        """Submit all intents in one request; return each one's name by id."""
+        everything = [each for chain_id in plan.CHAINS for each in plan.wanted(chain_id)]
+        answer = self._client.post(
+            "/v1/intents/batch", {"intents": [each.body for each in everything]}
+        )
+        refused = [v["problem"]["detail"] for v in answer["verdicts"] if v["verdict"] == "refused"]
+        if refused:
+            raise Transient("the platform refused the demonstration's intents", why=refused)
+        return {
+            verdict["id"]: each.name
+            for verdict, each in zip(answer["verdicts"], everything, strict=True)
+        }
+
+    def _moving_market(self) -> AbstractContextManager[object]:
+        """Move the momentum strategy's market, where the chain is a local one of ours."""
+        if self._settings.market_driver or self._settings.arbitrum_rpc_url is not None:
+            return nullcontext()
+        url = self._endpoints["chains"][str(plan.MOMENTUM_CHAIN)]
+        pools_file = self._settings.state_dir / "chains" / "known_pools.json"
+        seed = self._settings.market_seed
+        return MovingMarket({ChainId(plan.MOMENTUM_CHAIN): url}, pools_file, seed)
+
+    def _start_momentum(self) -> None:
+        known = {s["id"]: s["state"] for s in self._client.get("/v1/strategies")["strategies"]}
+        if known.get(plan.MOMENTUM, "STOPPED") != "STOPPED":
+            self._client.post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
+        self._client.post("/v1/strategies", plan.momentum())
+
+    def _trade_momentum(self, ids: Sequence[str]) -> None:
+        blocks_s = plan.MOMENTUM_BLOCKS * self._settings.arbitrum_block_seconds
+        until = time.monotonic() + blocks_s
+        while (left := until - time.monotonic()) > 0:
+            states = [self._client.get(f"/v1/intents/{each}")["state"] for each in ids]
+            ended = sum(state in ENDED for state in states)
+            traded = len(self._momentum_intents())
+            self._report(
+                f"{ended} of {len(ids)} intents ended; momentum has asked {traded} times, "
+                f"{left:.0f} s of its market left"
+            )
+            time.sleep(1.0)
+
+    def _stop_momentum(self) -> None:
+        self._client.post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
+
+    def _momentum_intents(self) -> dict[str, str]:
+        page = self._client.get(f"/v1/intents?strategy_id={plan.MOMENTUM}&limit=200")
+        began_ms = (time.time() - 3_600) * 1_000
+        return {each["id"]: "momentum" for each in page["intents"] if each["created_at"] > began_ms}
+
+    def _await_ends(self, names: Mapping[str, str]) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            found = [self._client.get(f"/v1/intents/{intent_id}") for intent_id in names]
+            open_ = [each for each in found if each["state"] not in ENDED]
+            if not open_ or time.monotonic() > deadline:
+                return [_summary(each, names[each["id"]]) for each in found]
+            self._report(f"waiting for {len(open_)} of {len(found)} intents to end")
+            time.sleep(POLL_S)
+
+
+def _summary(intent: Mapping[str, Any], name: str) -> dict[str, Any]:
+    steps = intent["steps"] or []
+    return {
+        "name": name,
+        "id": intent["id"],
+        "type": intent["type"],
+        "chain_id": intent["chain_id"],
+        "state": intent["state"],
+        "reason": intent["reason"],
+        "detail": intent["detail"],
+        "tx_hashes": intent["tx_hashes"],
+        "amount_in": _side(steps, "sold"),
+        "amount_out": _side(steps, "bought"),
+        "quoted_out": _quoted(steps),
+        "slippage_bp": intent["slippage_bp"],
+        "gas_used": intent["gas_used"],
+        "score": intent["score"],
+        "score_source": intent["score_source"],
+        "why": intent["why"],
+    }
+
+
+def _side(steps: Sequence[Mapping[str, Any]], side: str) -> list[Mapping[str, Any]]:
+    """Sum one side of the steps by asset."""
+    sums: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        amount = step[side]
+        kept = sums.setdefault(amount["asset"], {**amount, "units": "0", "amount": "0"})
+        kept["units"] = str(int(kept["units"]) + int(amount["units"]))
+        kept["amount"] = format(Decimal(kept["amount"]) + Decimal(amount["amount"] or 0), "f")
+    return list(sums.values())
+
+
+def _quoted(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return _side([{"quoted": step["quoted"]} for step in steps if step["quoted"]], "quoted")
+
+
+def _available(portfolio: Mapping[str, Any]) -> dict[tuple[str, int, str], Decimal]:
+    held = {}
+    for strategy in portfolio["strategies"]:
+        for entry in strategy["assets"]:
+            amount = entry["buckets"].get("available")
+            if amount is not None and entry["symbol"] and amount["amount"] is not None:
+                chain_id = int(entry["asset"].split("/")[0].split(":")[1])
+                key = (strategy["strategy_id"], chain_id, entry["symbol"])
+                held[key] = Decimal(amount["amount"])
+    return held
+
+
+def _versions() -> dict[str, str]:
+    packages = ("ray", "web3", "onnxruntime", "asyncpg", "redis", "pydantic")
+    return {"sep_ray": __version__} | {name: version(name) for name in packages}
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
+    )
+
+
+def _print(console: Console, result: Mapping[str, Any]) -> None:
+    console.print(intents_table(result["intents"]))
+    console.print(portfolio_table(result["portfolio"]["before"], result["portfolio"]["after"]))
+    check = result["ledger_check"]
+    agree = "agree to the last unit" if not check["mismatches"] else "DO NOT AGREE"
+    console.print(f"{check['assets']} balances compared with the chains: they {agree}")
+    times = result["timings"]
+    console.print(
+        f"up in {times['up_seconds']} s, traded for {times['trading_seconds']} s, "
+        f"{times['total_seconds']} s in all"
+    )
