@@ -24,7 +24,6 @@ P90_PPM: Final = 1_281_552
 """The 90 % quantile of a standard normal, in ppm."""
 VOLATILITY_PPM_12S: Final = 400
 """Standard deviation of a pool's price over 12 s: WBTC/WETH moved 40 bp over 100 blocks."""
-MAX_INCLUSION_BLOCKS: Final = 100
 MAX_RATIO_PPM: Final = 1_000 * PPM
 """Ratios are cut here: beyond a thousandfold the exact figure tells a model nothing."""
 FLOOR_PPM: Final = 500_000
@@ -137,8 +136,11 @@ def _gas(row: CostRow) -> int:
 
 
 def _inclusion_blocks(gas_price_over_base_ppm: int) -> int:
-    """Count the blocks until a base fee that falls by an eighth per block meets the gas price."""
+    """Count the blocks until a base fee that falls by an eighth per block meets the gas price.
+
+    At most 94: by then the fee has fallen to nothing.
+    """
     blocks, base = 1, PPM
-    while base > gas_price_over_base_ppm and blocks < MAX_INCLUSION_BLOCKS:
+    while base > gas_price_over_base_ppm:
         blocks, base = blocks + 1, base * 7 // 8
     return blocks

@@ -15,8 +15,9 @@ class RouteRequest:
     """Sell exactly `amount` of `sell` (SELL), or buy exactly `amount` of `buy` (BUY).
 
     `deadline_s` is Unix seconds. Empty `venues` allows every venue; `hubs` None allows every
-    token as the one in the middle. `max_gas` is gas units. With `mix_venues` false a path stays
-    within one family of pools; a BUY always does, as no router call fixes an output across two.
+    token as the one in the middle. `max_gas` is gas units. `mix_venues` lets a path pass through
+    pools of both families, where the chain has a router for that; a BUY never does, as no router
+    call fixes an output across two.
     """
 
     sell: Asset
@@ -30,7 +31,7 @@ class RouteRequest:
     venues: frozenset[str] = frozenset()
     max_gas: int | None = None
     hubs: frozenset[str] | None = None
-    mix_venues: bool = True
+    mix_venues: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

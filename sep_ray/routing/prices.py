@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sep_ray.kernel.units import Asset, Rounding, divide
+from sep_ray.kernel.units import NATIVE, Asset, Rounding, divide
 from sep_ray.routing.pools.pool import Pool
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
@@ -17,13 +17,14 @@ def mid_price(snapshot: Snapshot, base: Asset, quote: Asset) -> Ratio | NoRoute:
     """Return the price before fees of one unit of `base` in units of `quote`, exactly.
 
     Of all direct pools and two-pool ways the one with the deepest bottleneck speaks (virtual
-    reserves, counted in `base`); the direct pool where they are equal. Fails with UNKNOWN_TOKEN
-    or NO_PATH.
+    reserves, counted in `base`); the direct pool where they are equal. The chain's own coin is
+    worth its wrapped form. Fails with UNKNOWN_TOKEN or NO_PATH.
     """
-    for asset in (base, quote):
-        if asset.chain_id != snapshot.chain_id or snapshot.token(asset.address) is None:
-            return NoRoute(reason=Reason.UNKNOWN_TOKEN, detail=str(asset))
-    return price_between(snapshot, base.address, quote.address)
+    known = [_address(snapshot, asset) for asset in (base, quote)]
+    if known[0] is None or known[1] is None:
+        missing = base if known[0] is None else quote
+        return NoRoute(reason=Reason.UNKNOWN_TOKEN, detail=str(missing))
+    return price_between(snapshot, known[0], known[1])
 
 
 def price_between(snapshot: Snapshot, base: str, quote: str) -> Ratio | NoRoute:
@@ -48,6 +49,14 @@ def pool_price(pool: Pool, token_in: str) -> Ratio:
     """Return the pool's price of `token_in` in its other token, before fees."""
     numerator, denominator = pool.price()
     return (numerator, denominator) if token_in == pool.token0 else (denominator, numerator)
+
+
+def _address(snapshot: Snapshot, asset: Asset) -> str | None:
+    if asset.chain_id != snapshot.chain_id:
+        return None
+    if asset.address == NATIVE:
+        return snapshot.wrapped_native
+    return asset.address if snapshot.token(asset.address) is not None else None
 
 
 def _ways(snapshot: Snapshot, base: str, quote: str) -> Iterator[tuple[int, Ratio]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class Reason(StrEnum):
@@ -35,7 +36,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoRoute:
-    """No quote or plan, and why. `detail` is for people; act on `reason`."""
+    """No quote, price or plan, and why. `detail` is for people; act on `reason`. Always false."""
 
     reason: Reason
     detail: str = ""
+
+    def __bool__(self) -> Literal[False]:
+        return False
