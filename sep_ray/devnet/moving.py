@@ -12,10 +12,11 @@ from types import TracebackType
 import structlog
 
 from sep_ray.adapters.evm.addresses import BOOKS
-from sep_ray.devnet.driver import DrivenChain, DriverOptions, MarketDriver
+from sep_ray.devnet.driver import DriverOptions, MarketDriver
 from sep_ray.devnet.market import Pool
 from sep_ray.devnet.paths import geometric_path
 from sep_ray.devnet.rpc import Rpc
+from sep_ray.devnet.trading import DrivenChain
 from sep_ray.kernel.errors import SepError
 from sep_ray.kernel.units import ChainId
 
