@@ -75,7 +75,7 @@ def param(
 
 def parameters(declared: type) -> tuple[Parameter, ...]:
     """Describe the fields of a dataclass of parameters."""
-    hints = _hints(declared)
+    hints = hints_of(declared)
     return tuple(
         Parameter(
             name=item.name,
@@ -147,7 +147,7 @@ def _single(declared: Any, value: object, path: str, assets: ReadAsset) -> objec
 def _dataclass(declared: type, value: object, path: str, assets: ReadAsset) -> object:
     if not isinstance(value, Mapping):
         raise _misfit(path, "an object", value)
-    hints, given = _hints(declared), {}
+    hints, given = hints_of(declared), {}
     known = {item.name: item for item in fields(declared) if item.init}
     for name in value:
         if name not in known:
@@ -292,6 +292,14 @@ def _name(declared: Any) -> str:
     return declared.__name__ if isinstance(declared, type) else str(declared).replace("typing.", "")
 
 
+def hints_of(declared: type) -> Mapping[str, Any]:
+    """Return a class's annotations as types; raise Misfit when one of them is unknown."""
+    try:
+        return _hints(declared)
+    except NameError as error:
+        raise Misfit(str(error), field=declared.__name__, allowed="types that exist") from None
+
+
 @lru_cache(maxsize=512)
-def _hints(declared: type) -> Mapping[str, Any]:
+def _hints(declared: Any) -> Mapping[str, Any]:
     return get_type_hints(declared)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 from uuid import UUID
 
 from sep_ray.intent.intent import Intent
@@ -21,7 +21,7 @@ from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.strategy.base import BaseStrategy
 from sep_ray.strategy.desk import Desk, Trigger
 from sep_ray.strategy.market import Bar, Market, bars_between
-from sep_ray.strategy.plain import Json, ReadAsset, build, dump
+from sep_ray.strategy.plain import Json, ReadAsset, build, dump, hints_of
 
 SAVE_EVERY: Final = 64
 """Blocks after which progress is saved although nothing else changed."""
@@ -188,7 +188,7 @@ def read_params(declared: type[BaseStrategy], params: str, read_asset: ReadAsset
 
 def declaration(declared: type[BaseStrategy], name: str) -> type:
     """Return the dataclass annotated as `params` or `state`; Nothing when there is none."""
-    found = get_type_hints(declared).get(name, Any)
+    found = hints_of(declared).get(name, Any)
     if found is Any:
         return Nothing
     if not (isinstance(found, type) and is_dataclass(found)):
