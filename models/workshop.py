@@ -1,9 +1,9 @@
 """What every training script needs: data, time splits, intervals, and the export to ONNX.
 
 A model is a bundle of LightGBM boosters that share one input, written as ONE ONNX tree-ensemble
-node with a target per booster, followed by an optional product with an input column (a model that
-learns a correction factor to a formula). Thresholds are rounded down to float32, so that the
-exported trees branch exactly as the trained ones do on float32 rows.
+node with a target per booster, followed by products with input columns where a booster learns a
+correction to a formula. Thresholds are rounded down to float32, so that the exported trees branch
+exactly as the trained ones do on float32 rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,36 +89,111 @@ def block_interval(
     return float(values.mean()), float(low), float(high)
 
 
-def to_onnx(
-    boosters: Sequence[lightgbm.Booster],
-    features: Sequence[str],
-    clip: Sequence[tuple[float, float]],
-    factor_of: Sequence[str] | None = None,
-) -> onnx.ModelProto:
-    """Write boosters as one graph rows (n x features) -> scores (n x boosters).
+@dataclass(frozen=True)
+class Column:
+    """One output: trees plus a linear part, between low and high, times columns of the input.
 
-    Each column is clipped to `clip`; with `factor_of` it is then multiplied by that input column.
+    The value is multiplied by every column in `times` and by the square root of every column in
+    `roots`, so that a model may learn a correction to a formula. `linear` holds one weight per
+    feature and the constant last.
     """
-    width, count = len(features), len(boosters)
-    nodes = [_ensemble(boosters)]
-    lows, highs = np.array(clip, np.float32).T
-    constants = [_constant("low", lows), _constant("high", highs)]
-    nodes += [
-        helper.make_node("Max", ["trees", "low"], ["raised"]),
-        helper.make_node("Min", ["raised", "high"], ["scores" if factor_of is None else "factor"]),
+
+    low: float
+    high: float
+    booster: lightgbm.Booster | None = None
+    linear: np.ndarray | None = None
+    times: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    derived: tuple[Derived, ...] = ()
+
+    def answer(self, rows: np.ndarray, features: Sequence[str]) -> np.ndarray:
+        """Return what the exported column must give for float32 rows."""
+        value = np.zeros(len(rows))
+        if self.booster is not None:
+            inputs = extended(rows, features, self.derived)
+            value = value + self.booster.predict(inputs, num_threads=1)
+        if self.linear is not None:
+            value = value + rows @ self.linear[:-1] + self.linear[-1]
+        value = np.clip(value, self.low, self.high)
+        for name in self.times:
+            value = value * rows[:, list(features).index(name)]
+        for name in self.roots:
+            value = value * np.sqrt(np.maximum(rows[:, list(features).index(name)], 0))
+        return value
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column the trees read beside the input's: feature * over / under, or with the ratio's root.
+
+    `over` and `under` are a feature's name or a constant. Only operations that round alike
+    everywhere, so that a threshold decides in ONNX as it did in training.
+    """
+
+    feature: str
+    over: str | float
+    under: str | float
+    root: bool = False
+
+    def values(self, rows: np.ndarray, features: Sequence[str]) -> np.ndarray:
+        """Return the column for float32 rows, in float32."""
+        one, over, under = (
+            rows[:, list(features).index(part)] if isinstance(part, str) else np.float32(part)
+            for part in (self.feature, self.over, self.under)
+        )
+        ratio = np.divide(over, under, dtype=np.float32)
+        return one * (np.sqrt(ratio) if self.root else ratio)
+
+
+def extended(rows: np.ndarray, features: Sequence[str], more: Sequence[Derived]) -> np.ndarray:
+    """Return the rows with the derived columns after them: what the trees are trained on."""
+    rows = rows.astype(np.float32)
+    return np.column_stack([rows, *(each.values(rows, features) for each in more)])
+
+
+def answers(columns: Sequence[Column], rows: np.ndarray, features: Sequence[str]) -> np.ndarray:
+    """Return rows x columns, as the exported model must."""
+    return np.stack([column.answer(rows, features) for column in columns], axis=1)
+
+
+def to_onnx(columns: Sequence[Column], features: Sequence[str]) -> onnx.ModelProto:
+    """Write the columns as one graph: rows (n x features) -> scores (n x columns).
+
+    All columns with trees share the first one's derived inputs.
+    """
+    lows = np.array([column.low for column in columns], np.float32)
+    highs = np.array([column.high for column in columns], np.float32)
+    none = np.zeros(len(features) + 1)
+    lines = [none if column.linear is None else column.linear for column in columns]
+    weights = np.stack(lines, axis=1).astype(np.float32)
+    constants = [
+        _constant("low", lows),
+        _constant("high", highs),
+        _constant("zero", np.zeros(1, np.float32)),
+        _constant("weights", weights[:-1]),
+        _constant("constant", weights[-1]),
     ]
-    if factor_of is not None:
-        places = np.array([list(features).index(name) for name in factor_of], np.int64)
-        constants.append(_constant("places", places))
-        nodes += [
-            helper.make_node("Gather", ["rows", "places"], ["base"], axis=1),
-            helper.make_node("Mul", ["factor", "base"], ["scores"]),
-        ]
+    nodes = [
+        *_extension(features, columns[0].derived, constants),
+        _ensemble([column.booster for column in columns]),
+        helper.make_node("Gemm", ["rows", "weights", "constant"], ["lines"]),
+        helper.make_node("Add", ["trees", "lines"], ["sum"]),
+        helper.make_node("Max", ["sum", "low"], ["raised"]),
+        helper.make_node("Min", ["raised", "high"], ["value0"]),
+        helper.make_node("Max", ["rows", "zero"], ["positive"]),
+        helper.make_node("Sqrt", ["positive"], ["root_rows"]),
+    ]
+    stage = 0
+    for source, kind in (("rows", "times"), ("root_rows", "roots")):
+        for at in range(max(len(getattr(column, kind)) for column in columns)):
+            nodes += _product(columns, features, source, kind, at, stage, constants)
+            stage += 1
+    nodes.append(helper.make_node("Identity", [f"value{stage}"], ["scores"]))
     graph = helper.make_graph(
         nodes,
         "trees",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", width])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", count])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", len(features)])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", len(columns)])],
         constants,
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
@@ -127,23 +202,77 @@ def to_onnx(
     return model
 
 
+def _extension(
+    features: Sequence[str], more: Sequence[Derived], constants: list[onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    """Compute the derived columns as Derived.values does, and put them after the rows."""
+    nodes, names = [], ["rows"]
+    for number, each in enumerate(more):
+        parts = []
+        for role, part in (("feature", each.feature), ("over", each.over), ("under", each.under)):
+            name = f"{role}{number}"
+            if isinstance(part, str):
+                place = np.array([list(features).index(part)], np.int64)
+                constants.append(_constant(f"{name}_place", place))
+                gather = ["rows", f"{name}_place"]
+                nodes.append(helper.make_node("Gather", gather, [name], axis=1))
+            else:
+                constants.append(_constant(name, np.array([part], np.float32)))
+            parts.append(name)
+        ratio, derived = f"ratio{number}", f"derived{number}"
+        nodes.append(helper.make_node("Div", parts[1:], [ratio]))
+        if each.root:
+            nodes.append(helper.make_node("Sqrt", [ratio], [f"root{number}"]))
+            ratio = f"root{number}"
+        nodes.append(helper.make_node("Mul", [parts[0], ratio], [derived]))
+        names.append(derived)
+    nodes.append(helper.make_node("Concat", names, ["inputs"], axis=1))
+    return nodes
+
+
+def _product(
+    columns: Sequence[Column],
+    features: Sequence[str],
+    source: str,
+    kind: str,
+    at: int,
+    stage: int,
+    constants: list[onnx.TensorProto],
+) -> list[onnx.NodeProto]:
+    """Multiply each column by its `at`-th factor; columns without one are multiplied by one."""
+    named = [getattr(column, kind)[at : at + 1] for column in columns]
+    places = [list(features).index(name[0]) if name else 0 for name in named]
+    keep = np.array([1.0 if name else 0.0 for name in named], np.float32)
+    constants += [
+        _constant(f"places{stage}", np.array(places, np.int64)),
+        _constant(f"keep{stage}", keep),
+        _constant(f"rest{stage}", 1 - keep),
+    ]
+    return [
+        helper.make_node("Gather", [source, f"places{stage}"], [f"picked{stage}"], axis=1),
+        helper.make_node("Mul", [f"picked{stage}", f"keep{stage}"], [f"kept{stage}"]),
+        helper.make_node("Add", [f"kept{stage}", f"rest{stage}"], [f"factor{stage}"]),
+        helper.make_node("Mul", [f"value{stage}", f"factor{stage}"], [f"value{stage + 1}"]),
+    ]
+
+
 def publish(
     folder: Path,
     *,
     version: str,
-    model: onnx.ModelProto,
+    columns: Sequence[Column],
     features: Sequence[str],
     outputs: Sequence[Output],
     sample: np.ndarray,
-    reference: Callable[[np.ndarray], np.ndarray],
     card: str,
 ) -> None:
     """Write model.onnx, model.json, golden.json and card.md; fail when ONNX and trainer differ."""
     sample = sample.astype(np.float32)
-    raw = model.SerializeToString(deterministic=True)
+    raw = to_onnx(columns, features).SerializeToString(deterministic=True)
     session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
     scores = session.run(["scores"], {"rows": sample})[0]
-    worst = float(np.max(np.abs(scores - reference(sample)) / (1 + np.abs(scores))))
+    expected = answers(columns, sample, features)
+    worst = float(np.max(np.abs(scores - expected) / (1 + np.abs(scores))))
     if not worst < 1e-4:
         raise SystemExit(f"the exported model differs from the trained one by {worst}")
     chosen = np.linspace(0, len(sample) - 1, GOLDEN_ROWS).astype(int)
@@ -193,7 +322,7 @@ def _constant(name: str, values: np.ndarray) -> onnx.TensorProto:
     return onnx.numpy_helper.from_array(values, name)
 
 
-def _ensemble(boosters: Sequence[lightgbm.Booster]) -> onnx.NodeProto:
+def _ensemble(boosters: Sequence[lightgbm.Booster | None]) -> onnx.NodeProto:
     names = ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids")
     columns: dict[str, list[Any]] = {f"nodes_{name}": [] for name in names}
     leaves: dict[str, list[Any]] = {
@@ -201,12 +330,12 @@ def _ensemble(boosters: Sequence[lightgbm.Booster]) -> onnx.NodeProto:
     }
     tree = 0
     for target, booster in enumerate(boosters):
-        for info in booster.dump_model()["tree_info"]:
+        for info in booster.dump_model()["tree_info"] if booster else ():
             _add_tree(info["tree_structure"], tree, target, columns, leaves)
             tree += 1
     return helper.make_node(
         "TreeEnsembleRegressor",
-        ["rows"],
+        ["inputs"],
         ["trees"],
         domain="ai.onnx.ml",
         n_targets=len(boosters),

@@ -23,7 +23,7 @@ from prioritizer.market import (
     pool_1m,
     spot_markets,
 )
-from workshop import SEED, Output, block_interval, fit, publish, table, to_onnx
+from workshop import SEED, Column, Output, block_interval, fit, publish, table
 
 from sep_ray.priority.features import FEATURES, as_floats, expected_wait_s
 from sep_ray.priority.rank import MAX_SCORE_BP, MIN_SCORE_BP
@@ -175,8 +175,10 @@ def main() -> None:
     monotone = [1 if name == "wait_over_left" else 0 for name in FEATURES]
     booster = fit(rows, np.clip(labels / base, -1, 8), weight=base, monotone_constraints=monotone)
 
+    column = Column(*FACTOR, booster=booster, times=("formula_bp",))
+
     def score(batch: np.ndarray) -> np.ndarray:
-        return np.clip(booster.predict(batch, num_threads=1), *FACTOR) * batch[:, FORMULA]
+        return column.answer(batch, FEATURES)
 
     held = [(where, span_of(where, TEST_FROM, None)) for where in spot]
     test = queues(rng, spot, fee, [span for _, span in held], SETS_SPOT)
@@ -194,11 +196,10 @@ def main() -> None:
     publish(
         Path(__file__).parent,
         version="1.0.0",
-        model=to_onnx([booster], FEATURES, [FACTOR], factor_of=["formula_bp"]),
+        columns=[column],
         features=FEATURES,
         outputs=[Output("loss_bp", MIN_SCORE_BP, MAX_SCORE_BP, better)],
         sample=rows[rng.permutation(len(rows))[:2_000]],
-        reference=lambda batch: score(batch)[:, None],
         card=CARD.format(
             results="\n\n".join(text for text, _ in results),
             answer="yes" if better else "no",
