@@ -8,11 +8,12 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from sep_ray.devnet.rpc import Rpc
-from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
+from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError, Transient
 from sep_ray.kernel.units import ChainId
 
 START_WAIT_S: Final = 20.0
@@ -102,6 +103,7 @@ def command(anvil: Path, chain_id: int, options: NodeOptions, files: NodeFiles) 
     parts += ["--chain-id", str(chain_id), "--accounts", "0", "--slots-in-an-epoch", "1"]
     parts += ["--prune-history", str(options.kept_states)]
     parts += ["--timestamp", str(GENESIS_TIME + chain_id), "--no-request-size-limit", "-q"]
+    parts.append("--no-cors")  # no web page has business with a local chain
     if options.mining != "auto":  # an interval is the keeper's work, see keeper.py
         parts.append("--no-mining")
     if options.first_come_first_served:
@@ -127,26 +129,17 @@ def spawn(anvil: Path, chain_id: int, options: NodeOptions, files: NodeFiles, ho
 
     It ends with the thread that started it, so call from one that lives as long as the chain
     should. home is the node's own folder (its log lies there). Raises Transient when it ends or
-    stays silent (a taken port, a broken state file).
+    stays silent (a taken port, a broken state file), Rejected when it cannot run here at all.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "anvil.log").open("wb") as log:
-        process = subprocess.Popen(
-            command(anvil, chain_id, options, files),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={"PATH": os.defpath, "HOME": str(home)},
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+    process = _popen(command(anvil, chain_id, options, files), home)
     try:
         port = _await_port(process, home / "anvil.log")
         endpoint = _identify(process.pid, ChainId(chain_id), port)
         if files.load is not None:
             _set_clock(endpoint)
         return Node(process, endpoint)
-    except SepError:
+    except BaseException:
         process.kill()
         process.wait()
         raise
@@ -161,8 +154,26 @@ def _set_clock(endpoint: ChainEndpoint) -> None:
         rpc.close()
 
 
-def _die_with_parent() -> None:
+def _popen(arguments: list[str], home: Path) -> subprocess.Popen[bytes]:
+    with (home / "anvil.log").open("wb") as log:
+        try:
+            return subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={"PATH": os.defpath, "HOME": str(home)},
+                start_new_session=True,
+                preexec_fn=partial(_die_with, os.getpid()),
+            )
+        except OSError as error:
+            raise Rejected("cannot run the chain's binary", why=error.strerror) from None
+
+
+def _die_with(parent: int) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(0)
 
 
 def _await_port(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,10 @@ FORMAT: Final = b"1"
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what was just finished, how many are done, and how many there are."""
+
+
+Fetch = Callable[[str, str, Path], Path]
+"""Called with a package's name, exact version and a folder; returns the tarball it put there."""
 
 
 def silent(_name: str, _done: int, _total: int) -> None:
@@ -67,19 +71,26 @@ class Bundle:
     digest: str
 
 
-def install(cache: Path, on_progress: OnProgress = silent) -> Bundle:
+def install(
+    cache: Path,
+    on_progress: OnProgress = silent,
+    *,
+    pinned: Path = PACKAGES,
+    fetch: Fetch | None = None,
+) -> Bundle:
     """Fetch what is missing into `cache` and return the bundle; a second call only reads.
 
     Two calls at once are safe: the later one waits. Raises Rejected where the machine cannot run
     the node or a package is not the pinned one, Transient where the registry does not answer.
     """
-    digest = hashlib.sha256(PACKAGES.read_bytes() + FORMAT).hexdigest()[:16]
+    digest = hashlib.sha256(pinned.read_bytes() + FORMAT).hexdigest()[:16]
     folder = cache / f"contracts-{digest}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / "install.lock"):
             if not folder.exists():
-                _install(cache, folder, on_progress)
+                listed = tomllib.loads(pinned.read_text())
+                _install(listed, folder, fetch or npm_pack, on_progress)
     return _load(folder)
 
 
@@ -106,31 +117,32 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _install(cache: Path, folder: Path, on_progress: OnProgress) -> None:
+def _install(
+    listed: Mapping[str, Any], folder: Path, fetch: Fetch, on_progress: OnProgress
+) -> None:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise Rejected("local chains need Linux on x86-64", machine=platform.machine())
-    pinned = tomllib.loads(PACKAGES.read_text())
-    packages, total = pinned["package"], len(pinned["package"]) + 1
-    with scratch_folder(cache) as scratch:
+    packages, total = listed["package"], len(listed["package"]) + 1
+    with scratch_folder(folder.parent) as scratch:
         kept = scratch / "kept"
         kept.mkdir()
         contracts: dict[str, dict[str, Any]] = {}
         for done, package in enumerate(packages, start=1):
-            tarball = _fetch(package["name"], package["version"], scratch)
+            tarball = fetch(package["name"], package["version"], scratch)
             _verify(tarball, package["integrity"])
             _keep_binaries(tarball, package.get("binary", {}), kept)
             contracts |= _read_artifacts(tarball, package.get("artifacts", {}))
             tarball.unlink()
             on_progress(f"{package['name']}@{package['version']}", done, total)
-        contracts |= _read_runtimes(kept / "anvil", pinned["runtime"], scratch)
+        contracts |= _read_runtimes(kept / "anvil", listed.get("runtime", []), scratch)
         (kept / "bundle.json").write_text(json.dumps(contracts, sort_keys=True))
         kept.rename(folder)
         on_progress("contracts", total, total)
 
 
-def _fetch(name: str, version: str, scratch: Path) -> Path:
+def npm_pack(name: str, version: str, scratch: Path) -> Path:
     """Download one tarball with npm; never a dependency tree, never a script of the package."""
-    arguments = ["pack", f"{name}@{version}", "--ignore-scripts", "--silent"]
+    arguments = ["pack", f"{name}@{version}", "--ignore-scripts", "--loglevel", "error"]
     folders = ["--pack-destination", str(scratch), "--cache", str(scratch / "npm")]
     before = set(scratch.glob("*.tgz"))
     try:
@@ -166,11 +178,11 @@ def _verify(tarball: Path, integrity: str) -> None:
 
 
 def _member(tarball: Path, path: str) -> bytes:
-    with tarfile.open(tarball) as archive:
+    with tarfile.open(tarball) as archive, suppress(KeyError):
         file = archive.extractfile(f"package/{path}")
-        if file is None:
-            raise Rejected("package lacks a file", package=tarball.name, path=path)
-        return file.read()
+        if file is not None:
+            return file.read()
+    raise Rejected("package lacks a file", package=tarball.name, path=path)
 
 
 def _keep_binaries(tarball: Path, binaries: Mapping[str, str], kept: Path) -> None:
@@ -199,6 +211,8 @@ def _read_runtimes(
     anvil: Path, runtimes: list[dict[str, str]], scratch: Path
 ) -> dict[str, dict[str, Any]]:
     """Read well-known contracts out of the node's own preset, each checked by its hash."""
+    if not runtimes:
+        return {}
     node = spawn(anvil, 1, NodeOptions(mining="manual", network="tempo"), NodeFiles(), scratch)
     rpc = node.rpc()
     try:
