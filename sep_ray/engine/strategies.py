@@ -222,7 +222,7 @@ class StrategyHost:
         if record.status is StrategyStatus.STOPPED:
             await self._end(hosted)
         elif anew or resumed:
-            await self._load(record)
+            await self._load(record, skip=resumed)
 
     async def _end(self, hosted: Hosted) -> None:
         runner = hosted.runner
@@ -241,8 +241,11 @@ class StrategyHost:
                 await self._load(record)
         self._reload.clear()
 
-    async def _load(self, record: StrategyRecord) -> None:
-        """Build a strategy from its record and its saved state, and bring it to life."""
+    async def _load(self, record: StrategyRecord, *, skip: bool = False) -> None:
+        """Build a strategy from its record and its saved state, and bring it to life.
+
+        `skip` leaves out the blocks it has not seen: on one of them it failed.
+        """
         hosted = Hosted(record=replace(record, code=""))
         self._hosted[record.id] = hosted
         starts = [
@@ -267,7 +270,7 @@ class StrategyHost:
         if runner is None:
             return
         await self._feed.watch(runner.pairs, runner.keep)
-        self._place(runner, fresh=saved.run != run)
+        self._place(runner, fresh=skip or saved.run != run)
         self._touched.update(runner.desk.open)
         await self._refresh_portfolios(force=True)
         self._call(hosted, "on_start", lambda: runner.start(at, muted=hosted.paused))
@@ -350,9 +353,10 @@ class StrategyHost:
     async def _save(self) -> list[tuple[str, Intent]]:
         """Save what changed; return the requests that are now durable decisions."""
         changed = [
-            (hosted, hosted.runner, text)
+            (hosted, runner, text)
             for hosted in self._hosted.values()
-            if hosted.runner is not None and (text := hosted.runner.unsaved()) is not None
+            if (runner := hosted.runner) is not None
+            and (text := self._unsaved(hosted, runner)) is not None
         ]
         answers = await asyncio.gather(
             *(
@@ -371,6 +375,11 @@ class StrategyHost:
                 hosted.version += 1
                 requests += [(hosted.record.id, intent) for intent in runner.kept()]
         return requests
+
+    def _unsaved(self, hosted: Hosted, runner: Runner) -> str | None:
+        texts: list[str | None] = []
+        self._call(hosted, "saving", lambda: texts.append(runner.unsaved()))
+        return texts[0] if texts and hosted.runner is not None else None
 
     def _give_way(self, hosted: Hosted) -> None:
         log.warning("strategy_hosted_twice", strategy_id=hosted.record.id)

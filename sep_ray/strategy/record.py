@@ -23,8 +23,8 @@ class StrategyStatus(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyRecord:
     """`source` names the class: "package.module:Class" or "file.py:Class"; `code` holds the
-    file's text when it came from a file; `params` is JSON text; `state` the strategy's declared
-    state as JSON text, saved with `state_block`, the newest block it has seen."""
+    file's text when it came from a file; `params` is JSON text; `detail` says why it is paused.
+    The strategy's own state is kept apart, since it changes with every block."""
 
     id: str
     source: str
@@ -110,5 +110,7 @@ def evolve(
             )
         case StrategyPaused():
             return replace(moved, detail=event.detail)
-        case _:
+        case StrategyResumed():
+            return replace(moved, detail="")
+        case StrategyStopped():
             return moved
