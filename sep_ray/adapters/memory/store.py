@@ -11,14 +11,13 @@ from typing import TypeVar
 from uuid import UUID
 
 from sep_ray.adapters.codec import decode_event, encode_event
-from sep_ray.adapters.memory.tables import Balances, LeaseTable
+from sep_ray.adapters.memory.leases import LeaseTable
 from sep_ray.decomposition.step import Step, StepStatus
 from sep_ray.execution.attempt import TERMINAL as SPENT
 from sep_ray.execution.attempt import Attempt, AttemptStatus
 from sep_ray.intent.states import TERMINAL as ENDED
 from sep_ray.intent.states import IntentAccepted, IntentRecord, evolve
 from sep_ray.journal.chain import GENESIS, link
-from sep_ray.journal.checks import check_commit
 from sep_ray.journal.records import (
     Accepted,
     Append,
@@ -34,10 +33,10 @@ from sep_ray.journal.records import (
     Verdict,
     VersionConflict,
 )
+from sep_ray.journal.standing import Standing
 from sep_ray.kernel.clock import Clock, Millis
-from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import Asset, ChainId
-from sep_ray.portfolio.ledger import Holding, Posting
+from sep_ray.portfolio.ledger import HOLDINGS, Holding, Posting
 from sep_ray.strategy.record import StrategyRecord
 
 S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord)
@@ -57,7 +56,7 @@ class MemoryStore:
         self._states: dict[type[State], dict[str, State]] = defaultdict(dict)
         self._keys: dict[tuple[str, str], tuple[bytes, UUID]] = {}
         self._postings: dict[UUID, list[Posting]] = defaultdict(list)
-        self._balances = Balances()
+        self._standing = Standing()
         self._leases = LeaseTable()
         self._strategy_states: dict[str, tuple[str, int]] = {}
         self._cursors: dict[str, int] = {}
@@ -65,20 +64,8 @@ class MemoryStore:
         self._written = asyncio.Event()
 
     async def commit(self, commit: Commit) -> tuple[Recorded, ...]:
-        check_commit(commit)
-        if commit.fence is not None:
-            self._leases.require(commit.fence, self._clock.now())
-        for append in commit.appends:
-            stands = len(self._streams.get(append.stream_id, ()))
-            if stands != append.expected_version:
-                raise VersionConflict(
-                    "the stream has moved on",
-                    stream_id=append.stream_id,
-                    expected=append.expected_version,
-                    stands=stands,
-                )
-        self._require_one_live_per_nonce(commit)
-        self._balances.book(commit.postings)
+        self._standing.fences = self._leases.fences(self._clock.now())
+        self._standing.take(commit)
         for state in commit.states:
             self._states[type(state)][state.stream_id] = state
         if commit.postings:
@@ -183,10 +170,18 @@ class MemoryStore:
         return max(used) + 1 if used else None
 
     async def holdings(self, strategy_id: str | None = None) -> tuple[Holding, ...]:
-        return self._balances.holdings(strategy_id)
+        return tuple(
+            Holding(strategy_id=owner, asset=asset, bucket=bucket, units=units)
+            for (owner, asset, bucket), units in sorted(self._standing.units.items())
+            if units and strategy_id in (None, owner)
+        )
 
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
-        return self._balances.totals(chain_id)
+        sums: dict[Asset, int] = {}
+        for (_, asset, bucket), units in sorted(self._standing.units.items()):
+            if asset.chain_id == chain_id and bucket in HOLDINGS:
+                sums[asset] = sums.get(asset, 0) + units
+        return sums
 
     async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
         return tuple(self._postings.get(correlation_id, ()))
@@ -253,18 +248,6 @@ class MemoryStore:
     def _lane(self, chain_id: ChainId, account: str) -> list[Attempt]:
         return [a for a in self._all(Attempt) if (a.chain_id, a.account) == (chain_id, account)]
 
-    def _require_one_live_per_nonce(self, commit: Commit) -> None:
-        mine = {s.id: s for s in commit.states if isinstance(s, Attempt)}
-        for state in mine.values():
-            lane = {a.id: a for a in self._lane(state.chain_id, state.account)} | mine
-            live = [
-                other
-                for other in lane.values()
-                if _nonce(other) == _nonce(state) and other.status not in SPENT
-            ]
-            if len(live) > 1:
-                raise InvariantBroken("two live attempts on one nonce", nonce=state.nonce)
-
     def _accept(self, submission: Submission, at: Millis) -> Verdict:
         intent, key = submission.intent, submission.key
         if key is not None and (submission.principal, key) in self._keys:
@@ -276,6 +259,7 @@ class MemoryStore:
         accepted = IntentAccepted(intent=intent, principal=submission.principal)
         record = evolve(None, accepted, at)
         self._states[IntentRecord][record.stream_id] = record
+        self._standing.heads[record.stream_id] = 1
         self._append(
             Append(
                 stream_id=record.stream_id,
@@ -326,10 +310,6 @@ def _link(row: Recorded, previous: bytes) -> bytes:
         causation_id=row.causation_id,
         body=body,
     )
-
-
-def _nonce(attempt: Attempt) -> tuple[ChainId, str, int]:
-    return attempt.chain_id, attempt.account, attempt.nonce
 
 
 def _matches(record: IntentRecord, wanted: IntentFilter) -> bool:
