@@ -1,0 +1,82 @@
+"""The Ray shell around one StrategyHost. No decisions live here.
+
+It imports neither chain nor web libraries: an idle one costs little, and settings say how many
+strategies share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.actor import ActorClass, ActorProxy
+
+from actors.host import EngineHost
+from actors.names import NAMESPACE
+from sep_ray.adapters.evm.addresses import TOKENS
+from sep_ray.bootstrap import open_store
+from sep_ray.engine.enrolment import placement
+from sep_ray.engine.strategies import StrategyHost
+from sep_ray.kernel.clock import SystemClock
+from sep_ray.logs import configure
+from sep_ray.settings import Settings
+from sep_ray.strategy.record import StrategyRecord
+from sep_ray.strategy.tokens import Tokens
+
+
+class StrategyShell:
+    """One for each name in `placement`: strategy-<id>, or strategies-<number> for many."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._settings = Settings()
+        configure(self._settings.log_format, self._settings.log_level)
+        self._strategies: StrategyHost | None = None
+        self._host = EngineHost(name, self._main)
+
+    async def _main(self, stop: asyncio.Event) -> None:
+        clock = SystemClock()
+        async with open_store(self._settings, clock) as store:
+            self._strategies = StrategyHost(store, clock, Tokens(TOKENS.values()), self._mine)
+            self._host.running()
+            await self._strategies.run(stop)
+
+    def _mine(self, records: Sequence[StrategyRecord]) -> Sequence[str]:
+        placed = placement(records, self._settings.strategies_per_actor)
+        return placed.get(self._name, ())
+
+    @ray.method
+    def hint(self) -> None:
+        """Say that there is news: a block, an event; polling finds it too, a little later."""
+        if self._strategies is not None:
+            self._host.post(self._strategies.hint)
+
+    @ray.method(concurrency_group="control")
+    def status(self) -> dict[str, Any]:
+        """Return the engine's state and that of each strategy."""
+        strategies = self._strategies.health() if self._strategies is not None else {}
+        return {**self._host.status(), **strategies}
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """End the engine; the actor stays until it is removed."""
+        self._host.stop(timeout_s=5.0)
+
+
+_Strategy: ActorClass[StrategyShell] = ray.remote(StrategyShell)
+
+
+def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:
+    """Return the actor of this name, creating it if needed; its options are set only here."""
+    return _Strategy.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        concurrency_groups={"control": 1},
+    ).remote(name)
