@@ -157,10 +157,14 @@ class Chains:
         return node is not None and node.alive and same_node(node.endpoint)
 
     def restart(self, chain_id: ChainId) -> ChainEndpoint:
-        """End one chain if it lives and start it from its last state, on its last port."""
+        """End one chain if it lives and start it from its last state, on its last port.
+
+        Raises as start() does; the chain is then still one of ours, not healthy, and may be tried
+        again.
+        """
         if (keeper := self._keepers.pop(chain_id, None)) is not None:
             keeper.stop()
-        if (node := self._nodes.pop(chain_id, None)) is not None:
+        if (node := self._nodes.get(chain_id)) is not None:
             node.stop()
         return self._start_node(chain_id)
 

@@ -19,7 +19,7 @@ from sep_ray.devnet.node import NodeOptions, same_node
 from sep_ray.devnet.packages import Bundle
 from sep_ray.devnet.placement import domain_separator
 from sep_ray.devnet.rpc import RpcRefused, call_data
-from sep_ray.kernel.errors import Rejected
+from sep_ray.kernel.errors import Rejected, Transient
 from tests.fixtures.chains import Pair, both
 from tests.fixtures.eventually import eventually
 
@@ -216,6 +216,23 @@ def test_a_killed_node_is_noticed_and_comes_back_from_its_last_save(
     assert not same_node(was)
     pair.close()
     assert pair.balances(ETHEREUM, WHO)["USDC"] == 77
+
+
+def test_a_restart_that_fails_can_be_tried_again(
+    new_chains: Callable[..., Pair], tmp_path: Path
+) -> None:
+    pair = new_chains(mining="auto", folder=tmp_path)
+    loaded = tmp_path / "1" / "loaded.json"
+    good = loaded.read_bytes()
+    loaded.write_bytes(b"{}")
+    os.kill(pair.endpoints[ETHEREUM].pid, signal.SIGKILL)
+    with pytest.raises(Transient, match="did not start"):
+        pair.chains.restart(ETHEREUM)
+    assert ETHEREUM in pair.endpoints
+    assert not pair.chains.healthy(ETHEREUM)
+    loaded.write_bytes(good)
+    pair.chains.restart(ETHEREUM)
+    assert pair.chains.healthy(ETHEREUM)
 
 
 def test_a_half_written_state_is_not_loaded(
