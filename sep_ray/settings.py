@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(8700, ge=0, le=65_535, description="0 takes a free port")
     api_replicas: int = Field(1, ge=1, le=64)
-    jwt_secret: SecretStr | None = Field(None, min_length=32, description="else made at first start")
+    jwt_secret: SecretStr | None = Field(
+        None, min_length=32, description="else made at first start"
+    )
     submissions_per_minute: int = Field(10, ge=1, le=10_000_000, description="per principal")
     max_body_bytes: int = Field(4_000_000, ge=1_000)
 
