@@ -48,8 +48,8 @@ def main() -> None:
         for aged in (False, True):
             with tempfile.TemporaryDirectory() as home:
                 measured += measure(bundle, states, chain_id, Path(home), aged=aged)
-    rows = ",\n".join(json.dumps(row) for row in measured)
-    OUT.write_text(f"[\n{rows}\n]\n")
+    rows = ",\n".join(json.dumps([*row.values()], separators=(",", ":")) for row in measured)
+    OUT.write_text(f'{{"columns": {json.dumps([*measured[0]])},\n"rows": [\n{rows}\n]}}\n')
     print(f"{len(measured)} swaps measured")
 
 

@@ -181,7 +181,8 @@ def least_absolute(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def train_gas() -> tuple[Column, str, bool]:
     """Fit gas linearly on chain 1's measurements; test on the other chain's."""
-    measured = json.loads((Path(__file__).parent / "gas_measured.json").read_text())
+    held = json.loads((Path(__file__).parent / "gas_measured.json").read_text())
+    measured = [dict(zip(held["columns"], row, strict=True)) for row in held["rows"]]
     used = ["hops", "v2_hops", "v3_hops", "ticks_crossed", "exact_out"]
     train = [row for row in measured if row["chain_id"] == 1]
     test = [row for row in measured if row["chain_id"] != 1]
