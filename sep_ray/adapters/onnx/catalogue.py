@@ -1,0 +1,54 @@
+"""The platform's models: what each reads and answers, its bounds, and the formula behind it.
+
+The same entry guards a model in this process, behind Ray Serve, and where it is asked from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from sep_ray.adapters.onnx.guarded import Bounds, Guarded, Spec
+from sep_ray.adapters.onnx.session import ModelUnavailable, OnnxModel, find_models
+from sep_ray.priority import features as priority
+from sep_ray.priority import rank
+from sep_ray.routing import cost
+
+PRIORITIZER: Final = Spec(
+    name="prioritizer",
+    features=priority.FEATURES,
+    outputs=(Bounds(name="loss_bp", floor=rank.MIN_SCORE_BP, ceiling=rank.MAX_SCORE_BP),),
+    formula=rank.fallback,
+)
+
+
+def _cost_formula(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    named = (dict(zip(cost.FEATURES, map(int, row), strict=True)) for row in rows)
+    estimates = [cost.estimate(cost.CostRow(**row)) for row in named]
+    return [[float(e.gas), float(e.slippage_ppm), float(e.inclusion_blocks)] for e in estimates]
+
+
+COST: Final = Spec(
+    name="cost",
+    features=cost.FEATURES,
+    outputs=(
+        Bounds(name="gas", floor=21_000.0, ceiling=30_000_000.0),
+        Bounds(name="slippage_ppm", floor=0.0, ceiling=1_000_000.0),
+        Bounds(name="inclusion_blocks", floor=1.0, ceiling=100.0),
+    ),
+    formula=_cost_formula,
+)
+
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType({s.name: s for s in (PRIORITIZER, COST)})
+"""Every model behind Serve, by name."""
+
+
+def guarded(spec: Spec, models: Path | None, budget_s: float) -> Guarded:
+    """Load a model of the catalogue; without a usable file the formula answers, saying why."""
+    try:
+        model = OnnxModel.load(find_models(models) / spec.name, spec.features)
+    except ModelUnavailable as error:
+        return Guarded(spec, None, budget_s=budget_s, absent=str(error))
+    return Guarded(spec, model, budget_s=budget_s)
