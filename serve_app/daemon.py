@@ -17,11 +17,11 @@ from typing import Any, Final
 import structlog
 
 from sep_ray.devnet.folders import private_folder, replace_file
-from sep_ray.devnet.stack import Stack
 from sep_ray.kernel.errors import SepError
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 from serve_app.ray_environment import NAMESPACE, free_ports, ray_environment
+from serve_app.stack import Stack
 
 log = structlog.get_logger()
 
