@@ -57,13 +57,16 @@ class EngineHost:
 
     def stop(self, timeout_s: float) -> None:
         """Ask the engine to end and wait for it, at most `timeout_s`."""
-        if self._stop is not None:
+        if self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._guard())
+        try:
+            self._loop.run_until_complete(self._guard())
+        finally:
+            self._loop.close()
 
     async def _guard(self) -> None:
         self._stop = asyncio.Event()

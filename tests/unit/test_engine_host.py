@@ -1,0 +1,47 @@
+"""An engine runs beside its mailbox: it retries what may pass, and stays down when broken."""
+
+import asyncio
+import threading
+
+from actors.host import EngineHost
+from sep_ray.kernel.errors import InvariantBroken, Transient
+from tests.fixtures.eventually import eventually
+
+
+def test_a_call_is_answered_on_the_engines_loop_while_it_works() -> None:
+    async def main(stop: asyncio.Event) -> None:
+        host.running()
+        await stop.wait()
+
+    async def where() -> str:
+        return threading.current_thread().name
+
+    host = EngineHost("engine-a", main)
+    eventually(lambda: host.status()["state"] == "running")
+    assert host.call(where(), timeout_s=5.0) == "engine-a"
+    host.stop(timeout_s=5.0)
+    assert host.status()["state"] == "stopped"
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    tries: list[int] = []
+
+    async def main(stop: asyncio.Event) -> None:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise Transient("not yet")
+        host.running()
+        await stop.wait()
+
+    host = EngineHost("engine-b", main)
+    eventually(lambda: host.status() == {"name": "engine-b", "state": "running", "starts": 3})
+    host.stop(timeout_s=5.0)
+
+
+def test_a_broken_invariant_stops_the_engine_for_good() -> None:
+    async def main(stop: asyncio.Event) -> None:
+        raise InvariantBroken("wrong")
+
+    host = EngineHost("engine-c", main)
+    eventually(lambda: host.status()["state"] == "broken")
+    assert host.status()["starts"] == 1
