@@ -20,7 +20,7 @@ class AttemptStatus(StrEnum):
     PREPARED = "PREPARED"  # signed and journalled; perhaps never sent
     BROADCAST = "BROADCAST"  # handed to at least one node; fate unknown
     INCLUDED = "INCLUDED"  # in a block, succeeded; may still be reorganised away
-    REVERTED = "REVERTED"  # in a block, failed; the nonce is used and gas is paid
+    REVERTED = "REVERTED"  # in a block, without effect; the nonce is used and gas is paid
     FINAL = "FINAL"  # deep enough; nothing can change it
     FINAL_REVERTED = "FINAL_REVERTED"
     REPLACED = "REPLACED"  # the nonce went to another transaction of ours
@@ -51,24 +51,44 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """Signed bytes and what they promise to pay; hashes and bytes are 0x-hex."""
+    """Signed bytes and what they promise to pay; hashes and bytes are 0x-hex.
+
+    `cancel` marks a version that does nothing but use the nonce up.
+    """
 
     raw: str
     tx_hash: str
     max_fee_wei: int
     tip_wei: int
     gas_limit: int
+    cancel: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inclusion:
-    """Where a transaction landed and what it cost."""
+    """Where a transaction landed and what it cost.
+
+    `index` is its place in the block; `log_index` that of the first log that moved our tokens,
+    None when there is none. They make up the proofs of what is booked.
+    """
 
     tx_hash: str
     block_number: int
     block_hash: str
     gas_used: int
     gas_price_wei: int
+    index: int = 0
+    log_index: int | None = None
+
+    @property
+    def fill_proof(self) -> str:
+        """The proof under which moved tokens are booked: "block_hash/log_index"."""
+        return f"{self.block_hash}/{self.log_index}"
+
+    @property
+    def gas_proof(self) -> str:
+        """The proof under which gas is booked; gas has no log: "block_hash/tx/index"."""
+        return f"{self.block_hash}/tx/{self.index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +115,15 @@ class Attempt:
     def stream_id(self) -> str:
         """The stream that holds this attempt's events."""
         return f"attempt/{self.id}"
+
+    @property
+    def newest(self) -> Signed:
+        """The version sent last, and sent again."""
+        return self.signed[-1]
+
+    def version_of(self, tx_hash: str) -> Signed | None:
+        """Return the signed version with this hash."""
+        return next((each for each in self.signed if each.tx_hash == tx_hash), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +158,7 @@ class AttemptIncluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptReverted:
-    """In a block, failed; `detail` is the decoded reason."""
+    """In a block, without effect; `detail` is the decoded reason, or that it was cancelled."""
 
     inclusion: Inclusion
     detail: str
@@ -172,7 +201,7 @@ class AttemptExpired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptCancelled:
-    """The cancel transaction landed."""
+    """The cancel transaction is final in its place."""
 
     tx_hash: str
 
@@ -194,6 +223,7 @@ AttemptEvent = (
 _A = AttemptStatus
 TRANSITIONS: Final[Mapping[tuple[AttemptStatus, type], AttemptStatus]] = {
     (_A.PREPARED, AttemptBroadcast): _A.BROADCAST,
+    (_A.PREPARED, AttemptBumped): _A.PREPARED,
     (_A.PREPARED, AttemptExpired): _A.EXPIRED,
     (_A.PREPARED, AttemptIncluded): _A.INCLUDED,
     (_A.PREPARED, AttemptReverted): _A.REVERTED,
@@ -204,10 +234,10 @@ TRANSITIONS: Final[Mapping[tuple[AttemptStatus, type], AttemptStatus]] = {
     (_A.BROADCAST, AttemptReverted): _A.REVERTED,
     (_A.BROADCAST, AttemptReplaced): _A.REPLACED,
     (_A.BROADCAST, AttemptDropped): _A.DROPPED,
-    (_A.BROADCAST, AttemptCancelled): _A.CANCELLED,
     (_A.INCLUDED, AttemptFinalized): _A.FINAL,
     (_A.INCLUDED, AttemptUnincluded): _A.BROADCAST,
     (_A.REVERTED, AttemptFinalized): _A.FINAL_REVERTED,
+    (_A.REVERTED, AttemptCancelled): _A.CANCELLED,
     (_A.REVERTED, AttemptUnincluded): _A.BROADCAST,
 }
 
@@ -231,6 +261,6 @@ def evolve(attempt: Attempt | None, event: AttemptEvent) -> Attempt:
         case AttemptBumped():
             return replace(moved, signed=(*attempt.signed, event.signed), sent_block=None)
         case AttemptUnincluded():
-            return replace(moved, inclusion=None, detail="")
+            return replace(moved, inclusion=None, detail="", sent_block=None)
         case _:
             return moved

@@ -159,3 +159,6 @@ class Calls(Protocol):
 
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write a plan's swap, with its limit and deadline, proceeds to the recipient."""
+
+    def inside(self, raw: str) -> Call:
+        """Return the call that signed bytes carry."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from sep_ray.adapters.evm.abi import address_word, addresses, padded, selector, word
 from sep_ray.adapters.evm.addresses import ChainBook
+from sep_ray.adapters.evm.transactions import parse
 from sep_ray.execution.ports import Call
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.errors import InvariantBroken
@@ -51,6 +52,14 @@ class SwapEncoder:
         parts = parts or _exact_in(plan, path, recipient)
         data = _multicall(plan.deadline_s, parts)
         return Call(to=self._book.swap_router02, data="0x" + data.hex())
+
+    def inside(self, raw: str) -> Call:
+        """Return the call that signed bytes carry."""
+        fields = parse(bytes.fromhex(raw[2:]))
+        to, value, data = (bytes(fields[n]) for n in (5, 6, 7))
+        return Call(
+            to="0x" + to.hex(), data="0x" + data.hex(), value_wei=int.from_bytes(value, "big")
+        )
 
     def _through_02(self, plan: Plan) -> bool:
         return self._one_router or _only_path(plan).hops[0].venue is not Venue.UNISWAP_V2

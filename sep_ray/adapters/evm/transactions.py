@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
+
+from sep_ray.kernel.errors import Rejected
 
 TYPE_2: Final = b"\x02"
 
@@ -77,3 +79,44 @@ def _access(entry: tuple[str, Sequence[str]]) -> bytes:
     address, keys = entry
     listed = b"".join(rlp_bytes(bytes.fromhex(key[2:])) for key in keys)
     return rlp_list(rlp_bytes(bytes.fromhex(address[2:])) + rlp_list(listed))
+
+
+def parse(raw: bytes) -> list[bytes | list[Any]]:
+    """Return the twelve fields of a signed type-2 transaction as RLP items.
+
+    Raises Rejected for anything else.
+    """
+    try:
+        if raw[:1] != TYPE_2:
+            raise ValueError("not type 2")
+        item, end = _item(raw, 1)
+    except (IndexError, ValueError) as error:
+        raise Rejected("not a signed type-2 transaction", why=str(error)) from None
+    if end != len(raw) or not isinstance(item, list) or len(item) != 12:
+        raise Rejected("not a signed type-2 transaction", why="wrong length")
+    return item
+
+
+def _item(data: bytes, at: int) -> tuple[Any, int]:
+    """Decode the item at a place; return it with the place after it."""
+    first = data[at]
+    if first < 0x80:
+        return data[at : at + 1], at + 1
+    start, end = _span(data, at, 0x80 if first < 0xC0 else 0xC0)
+    if first < 0xC0:
+        return data[start:end], end
+    items = []
+    while start < end:
+        item, start = _item(data, start)
+        items.append(item)
+    return items, end
+
+
+def _span(data: bytes, at: int, base: int) -> tuple[int, int]:
+    short = data[at] - base
+    size = max(short - 55, 0)
+    start = at + 1 + size
+    length = int.from_bytes(data[at + 1 : start], "big") if size else short
+    if start + length > len(data):
+        raise ValueError("longer than its bytes")
+    return start, start + length

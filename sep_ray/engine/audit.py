@@ -1,0 +1,292 @@
+"""Ledger against chain, head by head (P8): what accounts hold is what the holdings add up to.
+
+A surplus that others sent is booked to the treasury with its evidence; anything else that lasts
+is a breach: it is journalled, and the account does nothing more until a person has looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+from uuid import UUID
+
+import structlog
+
+from sep_ray.engine.lane import Lane
+from sep_ray.engine.rules import ChainRules
+from sep_ray.execution.ports import Accounts, Chain, Head, Transfer
+from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger
+from sep_ray.journal.records import Append, Commit, Fence, VersionConflict
+from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.errors import Indeterminate
+from sep_ray.kernel.ids import derived_id
+from sep_ray.kernel.units import NATIVE, Asset
+from sep_ray.portfolio import ledger
+from sep_ray.portfolio.events import AccountEvent, FundsObserved, LedgerBreached
+from sep_ray.portfolio.ledger import InsufficientBalance, Posting
+
+log = structlog.get_logger()
+
+REMEMBER_EVERY: Final = 64
+"""Heads after which the place up to which arrivals were looked for is stored."""
+LOOK_BACK: Final = 256
+"""Blocks before that place which are looked at again, for reorganisations."""
+WITHDRAWN: Final = "withdrawn with its block: "
+
+
+class AuditStore(Journal, Ledger, Attempts, Cursors, Protocol):
+    """What the audit reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Funds booked from a block that may still go, and under which correlation."""
+
+    event: FundsObserved
+    proof: str
+    correlation: UUID
+
+
+class Auditor:
+    """Compares one account with the ledger. Keeps what it booked until that is final."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        chain: Chain,
+        accounts: Accounts,
+        store: AuditStore,
+        clock: Clock,
+        rules: ChainRules,
+    ) -> None:
+        self._lane = lane
+        self._chain = chain
+        self._accounts = accounts
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._stream = f"account/{lane.chain_id}/{lane.account}"
+        self._cursor = f"audit/{lane.chain_id}/{lane.account}"
+        self._version = 0
+        self._looked = 0
+        self._proofs: set[str] = set()
+        self._young: list[Observed] = []
+        self._off_since: int | None = None
+
+    async def start(self) -> None:
+        """Read what was observed before."""
+        await self._catch_up()
+        self._looked = await self._store.cursor(self._cursor)
+        self._off_since = None
+
+    async def check(self, head: Head, held: dict[Asset, int]) -> bool:
+        """Compare `held` (as of the head, all transactions to it booked) with the ledger.
+
+        Returns whether they agree, after booking what others sent. Disagreement that lasts is
+        journalled as a breach.
+        """
+        await self._withdraw_gone(head)
+        totals = await self._store.totals(self._rules.chain_id)
+        off = {
+            asset: units - totals.get(asset, 0)
+            for asset, units in held.items()
+            if units != totals.get(asset, 0)
+        }
+        if off:
+            off = await self._explain(head, off, totals)
+        if not off:
+            self._off_since = None
+            await self._remember(head)
+            return True
+        if self._off_since is None:
+            self._off_since = head.number
+            log.warning("ledger_off", account=self._lane.account, off=_text(off))
+        if head.number - self._off_since >= self._rules.patience_blocks:
+            await self._breach(head, held, totals, off)
+        return False
+
+    async def _explain(
+        self, head: Head, off: dict[Asset, int], totals: dict[Asset, int]
+    ) -> dict[Asset, int]:
+        """Book surpluses that have an explanation; return what is left without one."""
+        tokens = any(asset.address != NATIVE and units > 0 for asset, units in off.items())
+        arrivals = await self._arrivals(head) if tokens else []
+        left: dict[Asset, int] = {}
+        for asset, units in off.items():
+            found = _explanation(asset, units, arrivals) if units > 0 else None
+            if found is None and units > 0 and (asset.address == NATIVE or asset not in totals):
+                found = (_balance(asset, units, head),)
+            if found is None or not await self._observe(asset, found, head):
+                left[asset] = units
+        return left
+
+    async def _arrivals(self, head: Head) -> list[_Arrival]:
+        """Return what others moved to (or from) the account and is not booked, newest first."""
+        start = self._looked or head.number
+        moved = await self._accounts.arrivals(
+            self._lane.account, max(start - LOOK_BACK, 0), head.number
+        )
+        ours: dict[str, bool] = {}
+        found: list[_Arrival] = []
+        for transfer in reversed(moved):
+            tx_hash = transfer.tx_hash
+            if tx_hash not in ours:
+                ours[tx_hash] = await self._store.attempt_by_hash(tx_hash) is not None
+            arrival = _arrival(transfer, self._lane.account)
+            if not ours[tx_hash] and arrival.proof not in self._proofs:
+                found.append(arrival)
+        return found
+
+    async def _observe(self, asset: Asset, found: Sequence[_Arrival], head: Head) -> bool:
+        events = [
+            FundsObserved(
+                asset=asset,
+                units=each.units,
+                block_number=head.number,
+                block_hash=head.hash,
+                evidence=f"{each.proof} {each.words}",
+            )
+            for each in found
+        ]
+        correlation = derived_id("observed", self._stream, str(asset), head.hash)
+        lines = [line for each in found for line in ledger.fund(asset, each.units, each.proof)]
+        if not await self._commit(events, lines, correlation):
+            return False
+        for event in events:
+            self._note(event, correlation)
+            log.info("funds_observed", asset=str(asset), units=event.units, evidence=event.evidence)
+        return True
+
+    async def _withdraw_gone(self, head: Head) -> None:
+        """Withdraw observations whose block is no longer part of the chain (P7)."""
+        final = head.number - self._rules.confirmations
+        self._young = [each for each in self._young if each.event.block_number > final]
+        if not self._young:
+            return
+        numbers = sorted({each.event.block_number for each in self._young})
+        headers = await self._chain.headers(numbers)
+        hashes = {n: h.hash for n, h in zip(numbers, headers, strict=True) if h is not None}
+        for seen in list(self._young):
+            if hashes.get(seen.event.block_number) != seen.event.block_hash:
+                await self._withdraw(seen)
+
+    async def _withdraw(self, seen: Observed) -> None:
+        event = seen.event
+        back = FundsObserved(
+            asset=event.asset,
+            units=-event.units,
+            block_number=event.block_number,
+            block_hash=event.block_hash,
+            evidence=WITHDRAWN + event.evidence,
+        )
+        lines = ledger.withdrawn(ledger.fund(event.asset, event.units, seen.proof))
+        if await self._commit([back], lines, seen.correlation):
+            self._note(back, seen.correlation)
+            log.warning("funds_withdrawn", asset=str(event.asset), units=event.units)
+
+    async def _breach(
+        self, head: Head, held: dict[Asset, int], totals: dict[Asset, int], off: dict[Asset, int]
+    ) -> None:
+        events = [
+            LedgerBreached(
+                asset=asset,
+                ledger_units=totals.get(asset, 0),
+                chain_units=held[asset],
+                block_number=head.number,
+                block_hash=head.hash,
+            )
+            for asset in off
+        ]
+        log.error("ledger_breached", account=self._lane.account, off=_text(off))
+        if await self._commit(events, (), derived_id("breach", self._stream, head.hash)):
+            self._lane.breached = True
+
+    async def _commit(
+        self, events: Sequence[AccountEvent], lines: Sequence[Posting], correlation: UUID
+    ) -> bool:
+        """Write to the account's stream; others write there too, so a conflict is read and left
+        to the next head."""
+        append = Append(
+            stream_id=self._stream,
+            expected_version=self._version,
+            events=tuple(events),
+            correlation_id=correlation,
+        )
+        fence: Fence = self._lane.fence
+        commit = Commit(at=self._clock.now(), appends=(append,), postings=tuple(lines), fence=fence)
+        try:
+            await self._store.commit(commit)
+        except (VersionConflict, Indeterminate):
+            await self._catch_up()
+            return False
+        except InsufficientBalance as error:
+            log.warning("observation_undecided", why=str(error))
+            return False
+        self._version += len(events)
+        return True
+
+    async def _catch_up(self) -> None:
+        for row in await self._store.stream(self._stream, self._version):
+            self._version = row.version
+            if isinstance(row.event, FundsObserved):
+                self._note(row.event, row.correlation_id)
+
+    def _note(self, event: FundsObserved, correlation: UUID) -> None:
+        """Remember what is booked by its proof, and forget what was withdrawn."""
+        proof = event.evidence.removeprefix(WITHDRAWN).partition(" ")[0]
+        if event.evidence.startswith(WITHDRAWN):
+            self._proofs.discard(proof)
+            self._young = [each for each in self._young if each.proof != proof]
+        else:
+            self._proofs.add(proof)
+            self._young.append(Observed(event, proof, correlation))
+
+    async def _remember(self, head: Head) -> None:
+        if head.number - self._looked >= REMEMBER_EVERY or head.number < self._looked:
+            await self._store.advance(self._cursor, head.number)
+            self._looked = head.number
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """Units that came (or, negative, went) by others' doing, the proof, and words on it."""
+
+    asset: str
+    units: int
+    proof: str
+    words: str
+
+
+def _arrival(transfer: Transfer, account: str) -> _Arrival:
+    sign = (transfer.target == account) - (transfer.source == account)
+    return _Arrival(
+        asset=transfer.token,
+        units=sign * transfer.units,
+        proof=f"{transfer.block_hash}/{transfer.log_index}",
+        words=f"{transfer.tx_hash} from {transfer.source} to {transfer.target}",
+    )
+
+
+def _balance(asset: Asset, units: int, head: Head) -> _Arrival:
+    """A surplus that speaks for itself: the coin arrives without a log, and an account may hold
+    a token before the ledger has ever heard of it."""
+    proof = f"{head.hash}/balance/{asset.address}"
+    return _Arrival(asset.address, units, proof, "found on the account")
+
+
+def _explanation(
+    asset: Asset, units: int, arrivals: Sequence[_Arrival]
+) -> tuple[_Arrival, ...] | None:
+    """Return the newest arrivals that make up a surplus to the unit, oldest first, or None."""
+    found: list[_Arrival] = []
+    for arrival in arrivals:
+        if arrival.asset == asset.address:
+            found.append(arrival)
+            if sum(each.units for each in found) == units:
+                return tuple(reversed(found))
+    return None
+
+
+def _text(off: dict[Asset, int]) -> dict[str, str]:
+    return {str(asset): str(units) for asset, units in off.items()}

@@ -1,0 +1,281 @@
+"""What happened to a transaction, as one commit: events, states and ledger lines together.
+
+Pure: facts in, commit out. Everything booked carries its proof, and is withdrawn line by line
+when its block goes (P7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from uuid import UUID
+
+from sep_ray.decomposition.step import (
+    Step,
+    StepEvent,
+    StepFailed,
+    StepFilled,
+    StepRequeued,
+    StepStarted,
+    StepStatus,
+    StepUnfilled,
+)
+from sep_ray.decomposition.step import evolve as evolve_step
+from sep_ray.execution.attempt import (
+    Attempt,
+    AttemptBroadcast,
+    AttemptBumped,
+    AttemptCancelled,
+    AttemptDropped,
+    AttemptEvent,
+    AttemptExpired,
+    AttemptFinalized,
+    AttemptIncluded,
+    AttemptPrepared,
+    AttemptReverted,
+    AttemptStatus,
+    AttemptUnincluded,
+    Inclusion,
+    Purpose,
+    Signed,
+    evolve,
+)
+from sep_ray.execution.fills import read_fill
+from sep_ray.execution.ports import Receipt
+from sep_ray.intent.states import Reason
+from sep_ray.journal.records import Append, Commit, Fence, State
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.portfolio import ledger
+from sep_ray.portfolio.ledger import TREASURY, Posting
+
+CANCELLED = "cancelled by a replacement at the same nonce"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """A commit, and how the attempt and its step stand once it is durable."""
+
+    commit: Commit
+    attempt: Attempt
+    step: Step | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """Who books, and when. `correlation` is used where no intent stands behind an attempt."""
+
+    at: Millis
+    fence: Fence
+    correlation: UUID
+
+    def prepared(self, attempt: Attempt, step: Step | None) -> Booking:
+        """Book signed bytes that serve no swap of their own: an approval, a filled gap."""
+        return self._booking(None, (AttemptPrepared(attempt=attempt),), step)
+
+    def started(self, attempt: Attempt, step: Step, started: StepStarted) -> Booking:
+        """Book a swap's signed bytes, its step's start and its reserve (P4)."""
+        reserve = ledger.reserve(step.strategy_id, step.sell, started.reserved)
+        return self._booking(None, (AttemptPrepared(attempt=attempt),), step, (started,), reserve)
+
+    def broadcast(
+        self, attempt: Attempt, step: Step | None, block_number: int, answer: str
+    ) -> Booking:
+        """Book that a node was handed the newest bytes, and what it said."""
+        event = AttemptBroadcast(
+            tx_hash=attempt.newest.tx_hash, block_number=block_number, answer=answer
+        )
+        return self._booking(attempt, (event,), step)
+
+    def bumped(self, attempt: Attempt, step: Step | None, signed: Signed) -> Booking:
+        """Book a replacement before anybody hears of it (P4)."""
+        return self._booking(attempt, (AttemptBumped(signed=signed),), step)
+
+    def landed(self, attempt: Attempt, step: Step | None, receipt: Receipt, detail: str) -> Booking:
+        """Book a receipt: amounts from its logs, gas from its price."""
+        events, steps, postings = _landing(attempt, step, receipt, detail)
+        return self._booking(attempt, events, step, steps, postings)
+
+    def unlanded(self, attempt: Attempt, step: Step | None) -> Booking:
+        """Withdraw what rested on a block that is gone; the same bytes are to be sent again."""
+        events, steps, postings = _withdrawal(attempt, step)
+        return self._booking(attempt, events, step, steps, postings)
+
+    def moved(self, attempt: Attempt, step: Step | None, receipt: Receipt, detail: str) -> Booking:
+        """Withdraw and book anew in one: the transaction stands in another block now."""
+        events, steps, postings = _withdrawal(attempt, step)
+        back = reduce(evolve, events, attempt)
+        step_back = reduce(evolve_step, steps, step) if step is not None else None
+        more, more_steps, more_postings = _landing(back, step_back, receipt, detail)
+        return self._booking(
+            attempt,
+            (*events, *more),
+            step,
+            (*steps, *more_steps),
+            (*postings, *more_postings),
+        )
+
+    def finalized(
+        self, attempt: Attempt, step: Step | None, block_number: int, max_tries: int
+    ) -> Booking:
+        """Book that nothing can change a landing any more; only now may a step try again (P3)."""
+        if attempt.inclusion is None:
+            raise InvariantBroken("final without a block", attempt=str(attempt.id))
+        event: AttemptEvent = AttemptFinalized(block_number=block_number)
+        version = attempt.version_of(attempt.inclusion.tx_hash)
+        if version is not None and version.cancel:
+            event = AttemptCancelled(tx_hash=version.tx_hash)
+        if attempt.status is AttemptStatus.INCLUDED:
+            return self._booking(attempt, (event,), step)
+        steps, release = _over(attempt, step, Reason.REVERTED, attempt.detail, max_tries)
+        return self._booking(attempt, (event,), step, steps, release)
+
+    def dropped(self, attempt: Attempt, step: Step | None, detail: str, max_tries: int) -> Booking:
+        """Book that a foreign transaction used the nonce: ours can never land."""
+        steps, release = _over(attempt, step, Reason.TRIES_SPENT, detail, max_tries)
+        return self._booking(attempt, (AttemptDropped(detail=detail),), step, steps, release)
+
+    def expired(self, attempt: Attempt, step: Step | None, detail: str, max_tries: int) -> Booking:
+        """Book that bytes no node took are given up, and their nonce with them."""
+        steps, release = _over(attempt, step, Reason.TRIES_SPENT, detail, max_tries)
+        return self._booking(attempt, (AttemptExpired(detail=detail),), step, steps, release)
+
+    def failed(self, step: Step, reason: Reason, detail: str) -> tuple[Commit, Step]:
+        """Book that a READY step cannot be done."""
+        event = StepFailed(reason=reason, detail=detail)
+        moved = evolve_step(step, event)
+        append = self._append(step.stream_id, step.version, (event,), step, step.intent_id)
+        return Commit(at=self.at, appends=(append,), states=(moved,), fence=self.fence), moved
+
+    def _booking(
+        self,
+        attempt: Attempt | None,
+        events: Sequence[AttemptEvent],
+        step: Step | None,
+        step_events: Sequence[StepEvent] = (),
+        postings: Sequence[Posting] = (),
+    ) -> Booking:
+        after = reduce(evolve, events, attempt)
+        if after is None:
+            raise InvariantBroken("nothing to book")
+        version = attempt.version if attempt is not None else 0
+        appends = [self._append(after.stream_id, version, tuple(events), step, after.step_id)]
+        states: list[State] = [after]
+        if step is not None and step_events:
+            stream, stands = step.stream_id, step.version
+            appends.append(self._append(stream, stands, tuple(step_events), step, after.id))
+            step = reduce(evolve_step, step_events, step)
+            states.append(step)
+        commit = Commit(
+            at=self.at,
+            appends=tuple(appends),
+            states=tuple(states),
+            postings=tuple(postings),
+            fence=self.fence,
+        )
+        return Booking(commit=commit, attempt=after, step=step)
+
+    def _append(
+        self,
+        stream_id: str,
+        version: int,
+        events: tuple[AttemptEvent | StepEvent, ...],
+        step: Step | None,
+        causation_id: UUID | None,
+    ) -> Append:
+        return Append(
+            stream_id=stream_id,
+            expected_version=version,
+            events=events,
+            correlation_id=step.intent_id if step is not None else self.correlation,
+            causation_id=causation_id,
+        )
+
+
+_Parts = tuple[tuple[AttemptEvent, ...], tuple[StepEvent, ...], tuple[Posting, ...]]
+
+
+def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str) -> _Parts:
+    version = attempt.version_of(receipt.tx_hash)
+    if version is None:
+        raise InvariantBroken("a receipt of another transaction", tx_hash=receipt.tx_hash)
+    swap = _swap_of(attempt, step)
+    fill = None
+    if swap is not None and receipt.succeeded and not version.cancel:
+        fill = read_fill(receipt, attempt.account, swap.sell.address, swap.buy.address)
+    inclusion = Inclusion(
+        tx_hash=receipt.tx_hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+        gas_used=receipt.gas_used,
+        gas_price_wei=receipt.gas_price_wei,
+        index=receipt.index,
+        log_index=fill.log_index if fill is not None else None,
+    )
+    gas = _gas(attempt, step, inclusion)
+    if version.cancel or not receipt.succeeded:
+        words = CANCELLED if version.cancel else detail
+        return (AttemptReverted(inclusion=inclusion, detail=words),), (), gas
+    if fill is None or swap is None:
+        return (AttemptIncluded(inclusion=inclusion),), (), gas
+    filled = StepFilled(
+        sold=fill.sold,
+        bought=fill.bought,
+        tx_hash=receipt.tx_hash,
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+    )
+    lines = _fill_lines(swap, filled.sold, filled.bought, inclusion)
+    return (AttemptIncluded(inclusion=inclusion),), (filled,), (*lines, *gas)
+
+
+def _withdrawal(attempt: Attempt, step: Step | None) -> _Parts:
+    inclusion = attempt.inclusion
+    if inclusion is None:
+        raise InvariantBroken("nothing to withdraw", attempt=str(attempt.id))
+    lines = _gas(attempt, step, inclusion)
+    steps: tuple[StepEvent, ...] = ()
+    swap = _swap_of(attempt, step)
+    if swap is not None and swap.status is StepStatus.DONE:
+        steps = (StepUnfilled(block_hash=inclusion.block_hash),)
+        lines = (*_fill_lines(swap, swap.sold, swap.bought, inclusion), *lines)
+    return (AttemptUnincluded(block_hash=inclusion.block_hash),), steps, ledger.withdrawn(lines)
+
+
+def _over(
+    attempt: Attempt, step: Step | None, reason: Reason, detail: str, max_tries: int
+) -> tuple[tuple[StepEvent, ...], tuple[Posting, ...]]:
+    """Release a swap's reserve and let its step try again, or fail it after its last try."""
+    swap = _swap_of(attempt, step)
+    if swap is None:
+        return (), ()
+    event: StepEvent = StepRequeued(reason=reason, detail=detail)
+    if swap.tries >= max_tries:
+        event = StepFailed(reason=reason, detail=detail)
+    return (event,), ledger.release(swap.strategy_id, swap.sell, swap.reserved)
+
+
+def _swap_of(attempt: Attempt, step: Step | None) -> Step | None:
+    """Return the step this very attempt is to fill."""
+    if attempt.purpose is not Purpose.SWAP or step is None or step.attempt_id != attempt.id:
+        return None
+    return step
+
+
+def _gas(attempt: Attempt, step: Step | None, inclusion: Inclusion) -> tuple[Posting, ...]:
+    strategy_id = step.strategy_id if step is not None else TREASURY
+    wei = inclusion.gas_used * inclusion.gas_price_wei
+    return ledger.gas(strategy_id, attempt.chain_id, wei, inclusion.gas_proof)
+
+
+def _fill_lines(step: Step, sold: int, bought: int, inclusion: Inclusion) -> tuple[Posting, ...]:
+    return ledger.fill(
+        step.strategy_id,
+        sell=step.sell,
+        sold=sold,
+        reserved=step.reserved,
+        buy=step.buy,
+        bought=bought,
+        proof=inclusion.fill_proof,
+    )

@@ -1,0 +1,191 @@
+"""Plans for many trades at once: one snapshot, one question to the cost model.
+
+Trades of one round follow one another through the same pools, so a later one is planned on the
+market as the earlier ones leave it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from sep_ray.decomposition.step import Step
+from sep_ray.engine.ports import Model
+from sep_ray.execution.ports import Head
+from sep_ray.intent.intent import Constraints, Side
+from sep_ray.kernel.units import Asset
+from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
+from sep_ray.routing.plan import Path, Plan, RouteRequest
+from sep_ray.routing.planner import Candidates, candidates, choose, rows
+from sep_ray.routing.planner import plan as plan_by_formula
+from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.reasons import NoRoute
+from sep_ray.routing.snapshot import Snapshot
+
+EWMA_WEIGHT: Final = 50
+"""A new gas price counts one part in so many in the slow average."""
+
+
+class Snapshots(Protocol):
+    """Where snapshots come from."""
+
+    async def read(self, head: Head) -> Snapshot:
+        """Return the market right after a block. Raises Transient when it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """What is to be swapped: smallest units of the side named, within the constraints."""
+
+    sell: Asset
+    buy: Asset
+    amount: int
+    side: Side
+    constraints: Constraints
+
+    @classmethod
+    def of(cls, step: Step) -> Trade:
+        """Return what a step asks for."""
+        return cls(
+            sell=step.sell,
+            buy=step.buy,
+            amount=step.amount,
+            side=step.side,
+            constraints=step.constraints,
+        )
+
+    def request(self, deadline_s: int, gas_price_wei: int, *, mix_venues: bool) -> RouteRequest:
+        """Return it as routing is asked."""
+        bounds = self.constraints
+        return RouteRequest(
+            sell=self.sell,
+            buy=self.buy,
+            amount=self.amount,
+            side=self.side,
+            max_slippage_ppm=bounds.max_slippage,
+            deadline_s=deadline_s,
+            gas_price_wei=gas_price_wei,
+            limit_price=bounds.limit,
+            venues=bounds.venues,
+            max_gas=bounds.max_gas,
+            mix_venues=mix_venues,
+        )
+
+
+class WorkingMarket:
+    """A snapshot as our own transactions in flight will leave it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.base = snapshot
+        self.now = snapshot
+        self._touched: set[str] = set()
+
+    def touches(self, plan: Plan) -> bool:
+        """Whether the plan's pools were moved since the base snapshot."""
+        return any(pool in self._touched for pool in _pools(plan))
+
+    def take(self, plan: Plan) -> None:
+        """Move the pools as the plan will; a swap that no longer fits moves nothing."""
+        moved: dict[str, Pool] = {}
+        known = {pool.address: pool for pool in self.now.pools}
+        for leg in plan.route.legs:
+            if not _swap(leg.path, plan.side, known | moved, moved):
+                return
+        self._touched.update(moved)
+        self.now = replace(
+            self.now, pools=tuple(moved.get(pool.address, pool) for pool in self.now.pools)
+        )
+
+
+def _swap(path: Path, side: Side, pools: Mapping[str, Pool], moved: dict[str, Pool]) -> bool:
+    """Quote a path anew from its fixed end and note how it leaves each pool."""
+    selling = side is Side.SELL
+    amount = path.amount_in if selling else path.amount_out
+    for hop in path.hops if selling else reversed(path.hops):
+        pool = moved.get(hop.pool) or pools.get(hop.pool)
+        if pool is None:
+            return False
+        quote = (pool.exact_in if selling else pool.exact_out)(hop.token_in, amount)
+        if isinstance(quote, NoRoute):
+            return False
+        moved[hop.pool] = pool.moved(quote)
+        amount = quote.amount_out if selling else quote.amount_in
+    return True
+
+
+class Planner:
+    """Turns requests into plans, asking the cost model once for all of them."""
+
+    def __init__(self, cost_model: Model | None, block_time_ms: int) -> None:
+        self._model = cost_model
+        self._block_time_ms = block_time_ms
+        self._ewma_wei: int | None = None
+
+    def observe(self, gas_price_wei: int) -> None:
+        """Take a block's gas price into the slow average."""
+        if self._ewma_wei is None:
+            self._ewma_wei = gas_price_wei
+        else:
+            self._ewma_wei += (gas_price_wei - self._ewma_wei) // EWMA_WEIGHT
+
+    async def options(
+        self, snapshot: Snapshot, requests: Sequence[RouteRequest]
+    ) -> list[Options | NoRoute]:
+        """Return for each request what there is to choose from, scored."""
+        conditions = self._conditions()
+        found = [candidates(snapshot, request, conditions) for request in requests]
+        scores, source = await self._scores([f for f in found if not isinstance(f, NoRoute)])
+        return [
+            each if isinstance(each, NoRoute) else Options(each, next(scores), source, request)
+            for each, request in zip(found, requests, strict=True)
+        ]
+
+    def decide(self, options: Options | NoRoute, market: WorkingMarket) -> Plan | NoRoute:
+        """Choose; where earlier trades moved the chosen pools, plan anew on what they leave."""
+        if isinstance(options, NoRoute):
+            return options
+        plan = choose(
+            options.found, options.estimates, options.request, estimated_by=options.source
+        )
+        if not isinstance(plan, NoRoute) and market.touches(plan):
+            return plan_by_formula(market.now, options.request, conditions=self._conditions())
+        return plan
+
+    def _conditions(self) -> Conditions:
+        return Conditions(gas_price_ewma_wei=self._ewma_wei, block_time_ms=self._block_time_ms)
+
+    async def _scores(
+        self, found: Sequence[Candidates]
+    ) -> tuple[Iterator[tuple[CostEstimate, ...] | None], str]:
+        features = [as_floats(row) for each in found for row in rows(each)]
+        if self._model is None or not features:
+            return iter([None] * len(found)), "formula"
+        scored = await self._model.score(features)
+        estimates = iter([_estimate(outputs) for outputs in scored.rows])
+        shares = [tuple(next(estimates) for _ in each.items) for each in found]
+        source = f"{scored.source}: {scored.reason}" if scored.reason else scored.source
+        return iter(shares), source
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Candidates of one request with what the model says about each (None: by formula)."""
+
+    found: Candidates
+    estimates: tuple[CostEstimate, ...] | None
+    source: str
+    request: RouteRequest
+
+
+def _estimate(outputs: Sequence[float]) -> CostEstimate:
+    """Read a model's outputs: gas, slippage in ppm, blocks; all rounded up."""
+    gas, slippage, blocks = (math.ceil(value) for value in outputs[:3])
+    return CostEstimate(gas=gas, slippage_ppm=slippage, inclusion_blocks=max(blocks, 1))
+
+
+def _pools(plan: Plan) -> Iterator[str]:
+    for leg in plan.route.legs:
+        for hop in leg.path.hops:
+            yield hop.pool

@@ -1,0 +1,65 @@
+"""How one chain is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sep_ray.execution.fees import FeePolicy
+from sep_ray.kernel.units import Asset, ChainId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainRules:
+    """Settings of a chain's executor.
+
+    * `coin`: the chain's own coin; `tokens`: what its accounts may hold besides
+    * `confirmations`: blocks on top of a transaction's own after which it counts as final
+    * `stall_blocks`: blocks without inclusion after which a transaction is sent again for more
+    * `patience_blocks`: heads a disagreement between ledger and chain may last before it counts
+    * `lifetime_ms`: how long a signed swap may wait to be mined
+    * `lease_margin_ms`: how long before the lease's end nothing is sent any more
+    * `zero_first`: tokens (addresses) whose allowance can only be changed from or to zero
+    """
+
+    chain_id: ChainId
+    coin: Asset
+    tokens: tuple[Asset, ...]
+    block_time_ms: int = 12_000
+    confirmations: int = 2
+    stall_blocks: int = 4
+    patience_blocks: int = 4
+    max_tries: int = 3
+    round_size: int = 64
+    max_in_flight: int = 200
+    lifetime_ms: int = 120_000
+    lease_ttl_ms: int = 3_000
+    lease_margin_ms: int = 500
+    fees: FeePolicy = field(default_factory=FeePolicy)
+    zero_first: frozenset[str] = frozenset()
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """All that is compared with the ledger."""
+        return (self.coin, *self.tokens)
+
+
+class Meter(Protocol):
+    """Where figures go. Names and labels come from a fixed, small set."""
+
+    def count(self, name: str, labels: Mapping[str, str], by: int = 1) -> None:
+        """Add to a counter."""
+
+    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        """Record one value of a distribution (seconds, units of gas, ppm)."""
+
+
+class NoMeter:
+    """Keeps nothing."""
+
+    def count(self, name: str, labels: Mapping[str, str], by: int = 1) -> None:
+        """Do nothing."""
+
+    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        """Do nothing."""

@@ -1,0 +1,276 @@
+"""What the chain says about transactions in flight: receipts, reorganisations, finality.
+
+Only evidence moves a transaction (P6): a receipt in a canonical block, a header that is not the
+one we knew, a nonce that somebody else used. Blocks above the head being worked on are not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.lane import Lane
+from sep_ray.engine.rules import ChainRules, Meter
+from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
+from sep_ray.execution.ports import Accounts, Chain, Head, Receipt
+from sep_ray.journal.ports import Journal
+from sep_ray.journal.records import VersionConflict
+from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.errors import Indeterminate, SepError
+from sep_ray.portfolio.ledger import InsufficientBalance
+
+log = structlog.get_logger()
+
+_TOLD: Final[Mapping[AttemptStatus, str]] = {
+    AttemptStatus.INCLUDED: "attempt_included",
+    AttemptStatus.REVERTED: "attempt_reverted",
+    AttemptStatus.FINAL: "attempt_final",
+    AttemptStatus.FINAL_REVERTED: "attempt_final",
+    AttemptStatus.CANCELLED: "attempt_cancelled",
+    AttemptStatus.DROPPED: "attempt_dropped",
+}
+REASONS_AT_ONCE: Final = 8
+"""Reverts of one block that are asked about; traces are dear."""
+
+
+async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
+    """Make a booking durable; whether it is. What cannot be decided here marks the lane.
+
+    A conflict or an unknown outcome makes the lane read the journal again; a holding that would
+    fall below zero leaves the attempt unsettled until the rest of the story is booked.
+    """
+    try:
+        await journal.commit(booking.commit)
+    except (VersionConflict, Indeterminate) as error:
+        lane.stale = True
+        log.warning("booking_undecided", attempt_id=str(booking.attempt.id), why=str(error))
+        return False
+    except InsufficientBalance as error:
+        lane.unsettled.add(booking.attempt.id)
+        log.warning("booking_unsettled", attempt_id=str(booking.attempt.id), why=str(error))
+        return False
+    lane.unsettled.discard(booking.attempt.id)
+    lane.keep(booking.attempt, booking.step)
+    return True
+
+
+async def write_all(journal: Journal, lane: Lane, bookings: Sequence[Booking]) -> list[bool]:
+    """Make bookings durable side by side, each on its own; all have ended when this returns.
+
+    They must not share a stream. An error that `write` does not answer for is raised at the end.
+    """
+    results = await asyncio.gather(
+        *(write(journal, lane, each) for each in bookings), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result is True for result in results]
+
+
+class Settler:
+    """Books what became of a lane's transactions, head by head."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        accounts: Accounts,
+        journal: Journal,
+        clock: Clock,
+        rules: ChainRules,
+        meter: Meter,
+    ) -> None:
+        self._chain = chain
+        self._accounts = accounts
+        self._journal = journal
+        self._clock = clock
+        self._rules = rules
+        self._meter = meter
+
+    async def settle(self, lane: Lane, head: Head) -> bool:
+        """Book everything up to a head; `lane.mined_nonce` must stand as of that head.
+
+        Return whether all transactions mined so far are booked: only then can ledger and chain
+        be compared.
+        """
+        gone = await self._gone(lane, head)
+        mined = [a for a in lane.pending() if a.nonce < lane.mined_nonce]
+        receipts = await self._receipts([*gone, *mined], head)
+        reasons = await self._reasons([*gone, *mined], receipts)
+        whole = await self._withdraw(lane, gone, receipts, reasons)
+        whole &= await self._book(lane, mined, receipts, reasons)
+        whole &= await self._give_up(lane, mined, receipts, head)
+        whole &= await self._finalize(lane, head)
+        lane.seen = head
+        return whole and not lane.unsettled
+
+    async def _gone(self, lane: Lane, head: Head) -> list[Attempt]:
+        """Return landed attempts whose block is not part of the chain (P7), newest first.
+
+        A head that follows the last one proves that nothing before it changed.
+        """
+        landed = lane.landed()
+        if not landed or (lane.seen is not None and _follows(lane.seen, head)):
+            return [a for a in reversed(landed) if a.id in lane.unsettled]
+        numbers = sorted({a.inclusion.block_number for a in landed if a.inclusion is not None})
+        headers = await self._chain.headers(numbers)
+        hashes = {
+            number: header.hash
+            for number, header in zip(numbers, headers, strict=True)
+            if header is not None and number <= head.number
+        }
+        return [
+            a
+            for a in reversed(landed)
+            if a.inclusion is not None
+            and hashes.get(a.inclusion.block_number) != a.inclusion.block_hash
+        ]
+
+    async def _receipts(self, attempts: Sequence[Attempt], head: Head) -> dict[str, Receipt]:
+        """Return the receipts of any version of these, by transaction, in blocks up to the head."""
+        hashes = [signed.tx_hash for attempt in attempts for signed in attempt.signed]
+        if not hashes:
+            return {}
+        found = await self._chain.receipts(hashes)
+        return {r.tx_hash: r for r in found if r is not None and r.block_number <= head.number}
+
+    async def _reasons(
+        self, attempts: Sequence[Attempt], receipts: dict[str, Receipt]
+    ) -> dict[str, str]:
+        """Ask why transactions failed; a reason nobody gives is no reason to stop."""
+        reasons: dict[str, str] = {}
+        for attempt in attempts:
+            receipt = _receipt_of(attempt, receipts)
+            if receipt is None or receipt.succeeded or len(reasons) >= REASONS_AT_ONCE:
+                continue
+            try:
+                reasons[receipt.tx_hash] = await self._accounts.revert_reason(receipt.tx_hash)
+            except SepError as error:
+                log.warning("revert_reason_unknown", tx_hash=receipt.tx_hash, why=str(error))
+        return reasons
+
+    async def _withdraw(
+        self,
+        lane: Lane,
+        gone: Sequence[Attempt],
+        receipts: dict[str, Receipt],
+        reasons: dict[str, str],
+    ) -> bool:
+        """Withdraw what stood in blocks that are gone; book anew what stands elsewhere.
+
+        Newest first: what a later transaction spent comes back before its source goes.
+        """
+        whole = True
+        for attempt in gone:
+            receipt = _receipt_of(attempt, receipts)
+            writer, step = self._writer(lane), lane.step_of(attempt)
+            if receipt is None:
+                booking = writer.unlanded(attempt, step)
+            else:
+                booking = writer.moved(attempt, step, receipt, reasons.get(receipt.tx_hash, ""))
+            if attempt.id not in lane.unsettled:
+                log.warning("attempt_reorganised", **names_of(attempt), again=receipt is not None)
+                self._meter.count("attempts_reorganised", self._labels())
+            whole &= await write(self._journal, lane, booking)
+        return whole
+
+    async def _book(
+        self,
+        lane: Lane,
+        mined: Sequence[Attempt],
+        receipts: dict[str, Receipt],
+        reasons: dict[str, str],
+    ) -> bool:
+        writer, bookings = self._writer(lane), []
+        for attempt in mined:
+            receipt = _receipt_of(attempt, receipts)
+            if receipt is not None:
+                reason = reasons.get(receipt.tx_hash, "")
+                bookings.append(writer.landed(attempt, lane.step_of(attempt), receipt, reason))
+        return await self._write_all(lane, bookings)
+
+    async def _give_up(
+        self, lane: Lane, mined: Sequence[Attempt], receipts: dict[str, Receipt], head: Head
+    ) -> bool:
+        """Drop attempts whose nonce was used without them, once that is as deep as final.
+
+        Until then they count as unknown, and the ledger cannot be compared.
+        """
+        writer, bookings, waiting = self._writer(lane), [], False
+        for attempt in mined:
+            if _receipt_of(attempt, receipts) is not None:
+                lane.missing.pop(attempt.id, None)
+                continue
+            since = lane.missing.setdefault(attempt.id, head.number)
+            if head.number - since < max(self._rules.confirmations, 1):
+                waiting = True
+                continue
+            detail = f"nonce {attempt.nonce} was used by another transaction, seen at {since}"
+            tries = self._rules.max_tries
+            bookings.append(writer.dropped(attempt, lane.step_of(attempt), detail, tries))
+        return await self._write_all(lane, bookings) and not waiting
+
+    async def _finalize(self, lane: Lane, head: Head) -> bool:
+        writer, depth, bookings = self._writer(lane), self._rules.confirmations, []
+        for attempt in lane.landed():
+            block = attempt.inclusion.block_number if attempt.inclusion else head.number
+            if attempt.id not in lane.unsettled and head.number - block >= depth:
+                step, tries = lane.step_of(attempt), self._rules.max_tries
+                bookings.append(writer.finalized(attempt, step, head.number, tries))
+        return await self._write_all(lane, bookings)
+
+    async def _write_all(self, lane: Lane, bookings: Sequence[Booking]) -> bool:
+        written = await write_all(self._journal, lane, bookings)
+        for booking, durable in zip(bookings, written, strict=True):
+            if durable:
+                self._tell(booking)
+        return all(written)
+
+    def _writer(self, lane: Lane) -> Writer:
+        return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
+
+    def _tell(self, booking: Booking) -> None:
+        attempt, step = booking.attempt, booking.step
+        log.info(_TOLD[attempt.status], **names_of(attempt), detail=attempt.detail)
+        labels = {**self._labels(), "purpose": attempt.purpose.value}
+        self._meter.count(f"attempts_{attempt.status.value.lower()}", labels)
+        if attempt.status is AttemptStatus.INCLUDED and attempt.inclusion is not None:
+            self._meter.observe("gas_used", labels, attempt.inclusion.gas_used)
+            if step is not None and attempt.purpose is Purpose.SWAP:
+                log.info(
+                    "step_filled",
+                    step_id=str(step.id),
+                    intent_id=str(step.intent_id),
+                    sold=step.sold,
+                    bought=step.bought,
+                    quoted=step.quoted,
+                    block_number=attempt.inclusion.block_number,
+                )
+
+    def _labels(self) -> dict[str, str]:
+        return {"chain_id": str(self._rules.chain_id)}
+
+
+def names_of(attempt: Attempt) -> dict[str, object]:
+    """Return what a log line about an attempt names."""
+    return {
+        "attempt_id": str(attempt.id),
+        "chain_id": attempt.chain_id,
+        "nonce": attempt.nonce,
+        "purpose": attempt.purpose.value,
+        "tx_hash": attempt.newest.tx_hash,
+    }
+
+
+def _receipt_of(attempt: Attempt, receipts: Mapping[str, Receipt]) -> Receipt | None:
+    found = (receipts.get(signed.tx_hash) for signed in attempt.signed)
+    return next((receipt for receipt in found if receipt is not None), None)
+
+
+def _follows(before: Head, head: Head) -> bool:
+    """Whether nothing up to `before` can have changed."""
+    return head.hash == before.hash or head.parent_hash == before.hash

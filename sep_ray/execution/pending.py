@@ -1,0 +1,79 @@
+"""What to do next about an attempt that is not in a block yet. Pure; the chain decides fates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
+from sep_ray.execution.ports import Head
+from sep_ray.execution.verdict import Refusal
+from sep_ray.kernel.clock import Millis
+
+
+class Move(StrEnum):
+    """The next thing to do."""
+
+    WAIT = "wait"
+    SEND = "send"  # the same bytes, first time or again
+    BUMP = "bump"  # the same call at the same nonce for more
+    CANCEL = "cancel"  # nothing at the same nonce for more
+    EXPIRE = "expire"  # no node holds it and no later nonce needs it: take it back
+
+
+HOPELESS: Final = frozenset({Refusal.MALFORMED, Refusal.GAS_LIMIT, Refusal.FEE_ABOVE_CAP})
+"""Refusals that sending the same bytes again cannot cure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is known when the next move is chosen.
+
+    * `first`: it is the lowest nonce not in a block: all others wait for it
+    * `top`: no attempt of ours has a higher nonce
+    * `refused`: the node's last word in this process, None when it took the bytes or never spoke
+    """
+
+    head: Head
+    now: Millis
+    first: bool
+    top: bool
+    refused: Refusal | None
+    stall_blocks: int
+
+
+def next_move(attempt: Attempt, at: Circumstances) -> Move:
+    """Return the next move for a PREPARED or BROADCAST attempt.
+
+    A fee below the next base fee cannot land, so it is raised at once; an attempt that waits
+    for longer than `stall_blocks` is sent again, and when nothing of ours stands before it,
+    for more. Past its deadline a swap could only revert: then its nonce is used up instead.
+    """
+    late = at.now >= attempt.deadline and attempt.purpose is Purpose.SWAP
+    if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
+        if at.now >= attempt.deadline and at.top and len(attempt.signed) == 1:
+            return Move.EXPIRE
+        return _after_refusal(attempt, at, at.refused, late)
+    if attempt.newest.max_fee_wei < at.head.next_base_fee_wei:
+        return _raise(attempt, late)
+    if attempt.sent_block is None or attempt.status is AttemptStatus.PREPARED:
+        return Move.SEND
+    waited = at.head.number - attempt.sent_block
+    if waited <= 0 or waited % at.stall_blocks:
+        return Move.WAIT
+    return _raise(attempt, late) if at.first else Move.SEND
+
+
+def _after_refusal(attempt: Attempt, at: Circumstances, refused: Refusal, late: bool) -> Move:
+    if refused in HOPELESS:
+        return Move.WAIT if attempt.newest.cancel else Move.CANCEL
+    if refused is Refusal.REPLACEMENT_UNDERPRICED:
+        return _raise(attempt, late)
+    if attempt.newest.max_fee_wei < at.head.next_base_fee_wei:
+        return _raise(attempt, late)
+    return Move.SEND
+
+
+def _raise(attempt: Attempt, late: bool) -> Move:
+    return Move.CANCEL if late or attempt.newest.cancel else Move.BUMP

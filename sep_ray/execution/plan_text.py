@@ -1,0 +1,68 @@
+"""A plan as text, for the journal: why these pools, at what limit, instead of what (P14)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sep_ray.routing.plan import Hop, Plan
+
+
+def plan_text(plan: Plan) -> str:
+    """Write a plan as JSON. Amounts and prices are decimal strings, so that every reader keeps
+    them exact; block numbers, gas and ppm are numbers."""
+    return json.dumps(_written(plan), separators=(",", ":"))
+
+
+def _written(plan: Plan) -> dict[str, Any]:
+    return {
+        "sell": str(plan.sell),
+        "buy": str(plan.buy),
+        "side": plan.side.value,
+        "amount_in": str(plan.amount_in),
+        "amount_out": str(plan.amount_out),
+        "limit": str(plan.limit),
+        "deadline_s": plan.deadline_s,
+        "block_number": plan.block_number,
+        "block_hash": plan.block_hash,
+        "legs": [
+            {"share_ppm": leg.share_ppm, "hops": [_hop(hop) for hop in leg.path.hops]}
+            for leg in plan.route.legs
+        ],
+        "gas_estimate": plan.gas_estimate,
+        "gas_price_wei": str(plan.gas_price_wei),
+        "gas_cost": None if plan.gas_cost is None else str(plan.gas_cost),
+        "slippage_ppm": plan.slippage_ppm,
+        "inclusion_blocks": plan.inclusion_blocks,
+        "net": str(plan.net),
+        "net_predicted": str(plan.net_predicted),
+        "estimated_by": plan.estimated_by,
+        "mid": [str(plan.mid[0]), str(plan.mid[1])],
+        "impact_ppm": plan.impact_ppm,
+        "fee_ppm": plan.fee_ppm,
+        "gap_ppm": plan.gap_ppm,
+        "considered": plan.considered,
+        "alternatives": [
+            {
+                "pools": list(other.pools),
+                "amount_in": str(other.amount_in),
+                "amount_out": str(other.amount_out),
+                "net": str(other.net),
+                "lost": other.lost.value,
+            }
+            for other in plan.alternatives
+        ],
+    }
+
+
+def _hop(hop: Hop) -> dict[str, Any]:
+    return {
+        "pool": hop.pool,
+        "venue": hop.venue.value,
+        "fee_ppm": hop.fee_ppm,
+        "token_in": hop.token_in,
+        "token_out": hop.token_out,
+        "amount_in": str(hop.amount_in),
+        "amount_out": str(hop.amount_out),
+        "ticks_crossed": hop.ticks_crossed,
+    }
