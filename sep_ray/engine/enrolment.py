@@ -55,7 +55,7 @@ class Enrolment:
             raise Rejected(
                 "not a strategy id", field="id", allowed="a-z, 0-9, - and _, at most 63, not first"
             )
-        check(source, code, params, self._tokens.asset)
+        check(source, code, params, self._tokens)
         started = StrategyStarted(
             source=full_source(source), code=code, params=params or "{}", principal=principal
         )

@@ -49,7 +49,7 @@ class BaseStrategy:
 
     def watches(self) -> Sequence[Pair]:
         """Return the pairs whose prices it wants; by default `params.base`, `params.quote`."""
-        return (Pair(self.params.base, self.params.quote),)
+        return (Pair(self.asset(self.params.base), self.asset(self.params.quote)),)
 
     @property
     def warm_up(self) -> int:
@@ -103,6 +103,12 @@ class BaseStrategy:
     def tokens(self) -> Tokens:
         """The tokens the platform knows, with their decimals."""
         return self._desk.tokens
+
+    def asset(self, name: Asset | str) -> Asset:
+        """Return the asset of a name; a symbol alone is one of the chain `params.chain_id`."""
+        if isinstance(name, Asset):
+            return name
+        return self.tokens.asset(name, getattr(self.params, "chain_id", None))
 
     @property
     def muted(self) -> bool:

@@ -14,10 +14,13 @@ from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Final
 
+from sep_ray.kernel.clock import ManualClock, Millis
 from sep_ray.kernel.errors import Rejected
 from sep_ray.strategy.base import BaseStrategy
-from sep_ray.strategy.plain import Parameter, ReadAsset, dump, parameters
-from sep_ray.strategy.runner import declaration, read_params
+from sep_ray.strategy.desk import Desk
+from sep_ray.strategy.plain import Parameter, parameters
+from sep_ray.strategy.runner import BadParams, Saved, build_runner, declaration, read_params
+from sep_ray.strategy.tokens import Tokens
 
 BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -26,7 +29,7 @@ BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 MODULE: Final = "sep_strategy_"
-"""Prefix of the modules made of a file's text; the rest is the text's digest."""
+"""Prefix of the modules made of a file's text; the rest is the digest of name and text."""
 
 
 class BadStrategy(Rejected):
@@ -60,20 +63,20 @@ def load_class(source: str, code: str = "") -> type[BaseStrategy]:
     return found
 
 
-def check(source: str, code: str, params: str, read_asset: ReadAsset) -> type[BaseStrategy]:
-    """Load a class and check parameters (JSON text) and declarations before it is registered.
+def check(source: str, code: str, params: str, tokens: Tokens) -> type[BaseStrategy]:
+    """Try a strategy on an empty desk before it is registered: class, parameters, declarations.
 
     Raises BadStrategy or BadParams, each of one line.
     """
     declared = load_class(source, code)
-    read_params(declared, params, read_asset)
-    state = declaration(declared, "state")
+    read_params(declared, params, tokens.asset)
+    desk = Desk(strategy_id="trial", clock=ManualClock(Millis(0)), tokens=tokens)
     try:
-        dump(state())
-    except TypeError:
-        raise BadStrategy(f"{source}: every field of {state.__name__} needs a default") from None
-    except Rejected as error:
-        raise BadStrategy(f"{source}: state {error.message}; {error.facts['allowed']}") from None
+        build_runner(declared, params, desk, Saved(), 1).unsaved()
+    except BadParams:
+        raise
+    except Exception as error:  # noqa: BLE001  (the users' own code may raise anything)
+        raise BadStrategy(f"{declared.__name__} cannot start: {_line(error)}") from None
     return declared
 
 
@@ -94,10 +97,10 @@ def _import(name: str) -> ModuleType:
 
 
 def _from_text(file: str, code: str) -> ModuleType:
-    """Make a module of a file's text; the same text is loaded once per process."""
+    """Make a module of a file's text; the same file is loaded once per process."""
     if not code.strip():
         raise BadStrategy(f"{file} is empty")
-    name = MODULE + sha256(code.encode()).hexdigest()[:16]
+    name = MODULE + sha256(f"{file}\n{code}".encode()).hexdigest()[:16]
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)

@@ -64,10 +64,20 @@ class Parameter:
 
 
 def param(
-    default: Any = MISSING, *, low: object = None, high: object = None, doc: str = ""
+    default: Any = MISSING,
+    *,
+    factory: Callable[[], Any] | None = None,
+    low: object = None,
+    high: object = None,
+    doc: str = "",
 ) -> Any:  # a dataclass field, typed as its default like dataclasses.field is
-    """Declare a parameter with its bounds (both allowed values) and what it means."""
+    """Declare a parameter with its bounds (both allowed values) and what it means.
+
+    `factory` makes a default that can be changed, such as a dict; without either it is required.
+    """
     facts = {"low": low, "high": high, "doc": doc}
+    if factory is not None:
+        return field(default_factory=factory, metadata=facts)
     if default is MISSING:
         return field(metadata=facts)
     return field(default=default, metadata=facts)

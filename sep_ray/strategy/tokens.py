@@ -30,8 +30,13 @@ class Tokens:
         except KeyError:
             raise UnknownToken("unknown token", asset=str(asset)) from None
 
-    def asset(self, text: str) -> Asset:
-        """Read ``eip155:1/erc20:0x...`` or ``1/WETH``; raise UnknownToken or Rejected."""
+    def asset(self, text: str, chain_id: int | None = None) -> Asset:
+        """Read ``eip155:1/erc20:0x...``, ``1/WETH``, or ``WETH`` when the chain is given.
+
+        Raises UnknownToken, or Rejected when it is none of these.
+        """
+        if chain_id is not None and "/" not in text:
+            text = f"{chain_id}/{text}"
         chain, slash, symbol = text.partition("/")
         if not slash or not chain.isdecimal():
             return Asset.parse(text)

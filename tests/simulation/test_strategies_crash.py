@@ -85,10 +85,10 @@ class Life:
             try:
                 if self._host is None:
                     self._host = self.stage.host()
-                    self._host._store = self.brittle  # type: ignore[assignment]
-                    self._host._feed._ticks = self.brittle  # type: ignore[assignment]
-                    self._host._enrolment._journal = self.brittle  # type: ignore[assignment]
-                    self._host._enrolment._strategies = self.brittle  # type: ignore[assignment]
+                    self._host._store = self.brittle
+                    self._host._feed._ticks = self.brittle
+                    self._host._enrolment._journal = self.brittle
+                    self._host._enrolment._strategies = self.brittle
                     await self._host.start()
                 await self._host.turn()
                 done += 1

@@ -18,6 +18,7 @@ from sep_ray.strategy import BaseStrategy, param
 @dataclass(frozen=True, kw_only=True)
 class Params:
     base: Asset
+    quote: str = "1/USDC"
     size: int = param(5, low=1, doc="how much")
 
 @dataclass
@@ -32,7 +33,7 @@ GIVEN = '{"base": "1/WETH"}'
 
 
 def test_a_class_is_loaded_from_a_files_text_once() -> None:
-    first, second = load_class("mine.py:Mine", GOOD), load_class("copy.py:Mine", GOOD)
+    first, second = load_class("mine.py:Mine", GOOD), load_class("mine.py:Mine", GOOD)
     assert first is second
     assert issubclass(first, BaseStrategy)
     assert is_file("mine.py:Mine")
@@ -46,9 +47,10 @@ def test_a_class_is_loaded_from_a_module() -> None:
 def test_its_parameters_are_described() -> None:
     assert [(p.name, p.default) for p in describe("mine.py:Mine", GOOD)] == [
         ("base", None),
+        ("quote", "1/USDC"),
         ("size", "5"),
     ]
-    assert check("mine.py:Mine", GOOD, GIVEN, TOKENS.asset) is load_class("mine.py:Mine", GOOD)
+    assert check("mine.py:Mine", GOOD, GIVEN, TOKENS) is load_class("mine.py:Mine", GOOD)
     assert TOKENS.asset("1/WETH") == WETH
 
 
@@ -76,13 +78,13 @@ def test_its_parameters_are_described() -> None:
             "mine.py:Mine",
             GOOD.replace("seen: list[int] = field(default_factory=list)", "seen: int"),
             GIVEN,
-            "every field of State needs a default",
+            "cannot start: TypeError: State.__init__() missing 1 required",
         ),
         (
             "mine.py:Mine",
             GOOD.replace("default_factory=list", "default_factory=object"),
             GIVEN,
-            "state cannot be kept",
+            "cannot start: Misfit: cannot be kept",
         ),
         (
             "mine.py:Mine",
@@ -90,6 +92,8 @@ def test_its_parameters_are_described() -> None:
             GIVEN,
             "Mine.state must be declared as a dataclass",
         ),
+        ("mine.py:Mine", GOOD, '{"base": "1/USDC"}', "a pair is two assets of one chain"),
+        ("mine.py:Mine", GOOD, '{"base": "1/WETH", "quote": "1/X"}', "UnknownToken: unknown token"),
         (
             "mine.py:Mine",
             GOOD.replace("state: State", "state: Stat"),
@@ -102,6 +106,6 @@ def test_a_bad_strategy_is_refused_in_one_line(
     source: str, code: str, params: str, says: str
 ) -> None:
     with pytest.raises(Rejected) as caught:
-        check(source, code, params, TOKENS.asset)
+        check(source, code, params, TOKENS)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
