@@ -47,7 +47,7 @@ LISTS: Final[Mapping[object, type]] = {
 
 
 class Misfit(Rejected):
-    """A value does not fit its declaration; facts: `field` (a path), `allowed`."""
+    """A value does not fit its declaration; facts: `field` (a path), `allowed` where known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ def _dataclass(declared: type, value: object, path: str, assets: ReadAsset) -> o
     try:
         return declared(**given)
     except (ValueError, TypeError, Rejected) as error:
-        raise Misfit(str(error), field=path or declared.__name__, allowed="see above") from None
+        raise Misfit(str(error), field=path) from None
 
 
 def _within(item: Field[Any], value: Any, path: str) -> None:

@@ -32,7 +32,7 @@ MAX_BARS: Final = 64
 
 
 class BadParams(Rejected):
-    """The parameters do not fit the class; the message names the field."""
+    """The parameters do not fit the class; facts, where one is at fault: field, allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +180,13 @@ def read_params(declared: type[BaseStrategy], params: str, read_asset: ReadAsset
     except ValueError as error:
         raise BadParams(f"params are not JSON: {error}") from None
     try:
-        return build(declaration(declared, "params"), values, "params", read_asset)
+        return build(declaration(declared, "params"), values, "", read_asset)
+    except BadParams:
+        raise
     except Rejected as error:
-        field_, allowed = error.facts.get("field", "params"), error.facts.get("allowed", "")
-        raise BadParams(f"{field_} {error.message}; allowed: {allowed}") from None
+        path, allowed = error.facts.get("field"), error.facts.get("allowed")
+        facts = {"field": path, "allowed": allowed} if path else {}
+        raise BadParams(f"{path or 'params'} {error.message}", **facts) from None
 
 
 def declaration(declared: type[BaseStrategy], name: str) -> type:

@@ -67,8 +67,8 @@ def test_it_waits_for_its_intent_and_for_its_time() -> None:
         ({"weights": {"WETH": "1"}}, "params weights must be of two or more tokens"),
         ({"weights": {"WETH": "0.6", "USDC": "0.6"}}, "add up to 1"),
         ({"weights": {"WETH": "1.5", "USDC": "-0.5"}}, "a weight is not below 0"),
-        ({"band": "0"}, "params.band is out of range"),
-        ({"every_ms": -1}, "params.every_ms is out of range"),
+        ({"band": "0"}, "band is out of range"),
+        ({"every_ms": -1}, "every_ms is out of range"),
     ],
 )
 def test_bad_parameters_are_named(params: dict[str, Any], says: str) -> None:
