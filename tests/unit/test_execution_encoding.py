@@ -130,12 +130,14 @@ def test_v2_sale_and_purchase():
     sale = plan(book, Side.SELL, hop(book, V2, "weth", "usdc"))
     assert encoder.swap(sale, ME).data == multicall(v2_in([book.weth, book.usdc], ME, 1_000, 880))
     purchase = plan(book, Side.BUY, hop(book, V2, "usdc", "weth"), limit=1_010)
-    inner = call(
-        "swapTokensForExactTokens(uint256,uint256,address[],address)",
-        ["uint256", "uint256", "address[]", "address"],
-        *(900, 1_010, [book.usdc, book.weth], ME),
+    exact = call(
+        "swapTokensForExactTokens(uint256,uint256,address[],address,uint256)",
+        ["uint256", "uint256", "address[]", "address", "uint256"],
+        *(900, 1_010, [book.usdc, book.weth], ME, 1_800_000_000),
     )
-    assert encoder.swap(purchase, ME).data == multicall(inner)
+    written = encoder.swap(purchase, ME)
+    assert (written.to, written.data) == (book.v2_router, "0x" + exact.hex())
+    assert encoder.spender(purchase) == book.v2_router
 
 
 def test_a_mixed_path_keeps_the_middle_inside_the_router():

@@ -62,7 +62,15 @@ class SwapEncoder:
         )
 
     def _through_02(self, plan: Plan) -> bool:
-        return self._one_router or _only_path(plan).hops[0].venue is not Venue.UNISWAP_V2
+        """SwapRouter02, unless only the plain V2 router does exactly what the plan says.
+
+        Through V2 pairs SwapRouter02 passes on whatever they give for the input, which can be
+        more than the output asked for; the plain router gives that output to the unit.
+        """
+        venues = {hop.venue for hop in _only_path(plan).hops}
+        if venues == {Venue.UNISWAP_V2}:
+            return self._one_router and plan.side is Side.SELL
+        return True
 
 
 def _only_path(plan: Plan) -> Path:
@@ -95,15 +103,11 @@ def _exact_in(plan: Plan, path: Path, recipient: str) -> list[bytes]:
 
 
 def _exact_out(plan: Plan, path: Path, recipient: str) -> bytes:
-    venues = {hop.venue for hop in path.hops}
-    if venues == {Venue.UNISWAP_V3}:
-        signature = "exactOutput((bytes,address,uint256,uint256))"
-        backwards = _v3_path(path.hops, backwards=True)
-        return selector(signature) + _v3_body(backwards, recipient, path.amount_out, plan.limit)
-    if venues == {Venue.UNISWAP_V2}:
-        signature = "swapTokensForExactTokens(uint256,uint256,address[],address)"
-        return selector(signature) + _v2_body(path.hops, path.amount_out, plan.limit, recipient)
-    raise InvariantBroken("no call fixes an output across two families of pools")
+    if any(hop.venue is not Venue.UNISWAP_V3 for hop in path.hops):
+        raise InvariantBroken("no call fixes an output across two families of pools")
+    signature = "exactOutput((bytes,address,uint256,uint256))"
+    backwards = _v3_path(path.hops, backwards=True)
+    return selector(signature) + _v3_body(backwards, recipient, path.amount_out, plan.limit)
 
 
 def _v3_exact_in(hops: Sequence[Hop], amount: int, least: int, recipient: str) -> bytes:
