@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, SchemaSerializer, core_schema
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, core_schema
 
 from sep_ray.journal.records import Event, State
-from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.kernel.errors import InvariantBroken, Rejected
 
 T = TypeVar("T")
 
@@ -32,7 +32,10 @@ class _Codec:
         self._writer = SchemaSerializer(schema)
 
     def write(self, value: object) -> bytes:
-        return self._writer.to_json(value)
+        try:
+            return self._writer.to_json(value)
+        except (PydanticSerializationError, UnicodeEncodeError) as error:
+            raise Rejected("cannot be written as JSON", kind=self.name, why=str(error)) from None
 
     def read(self, body: bytes | str) -> Any:
         try:

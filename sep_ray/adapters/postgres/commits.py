@@ -1,0 +1,248 @@
+"""Writing commits, many in one transaction: gather the facts, judge each commit, write the good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from sep_ray.adapters.codec import encode_event
+from sep_ray.adapters.postgres.batching import Batcher
+from sep_ray.adapters.postgres.errors import Phase, translated
+from sep_ray.adapters.postgres.queries import SQL
+from sep_ray.adapters.postgres.rows import Columns, columns, state_row, write_name, write_order
+from sep_ray.adapters.postgres.wire import Wire
+from sep_ray.execution.attempt import Attempt
+from sep_ray.journal.chain import GENESIS, link
+from sep_ray.journal.records import Append, Commit, Fence, Recorded
+from sep_ray.journal.standing import Standing, balance_key, nonce_key
+from sep_ray.kernel.clock import Millis
+from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
+from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.portfolio.ledger import Bucket
+
+GROUP: Final = 256
+"""Events that share one transaction, about."""
+
+Answer = tuple[Recorded, ...]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A commit with its JSON: events by append, and each state's parameters."""
+
+    commit: Commit
+    events: tuple[tuple[tuple[str, bytes], ...], ...]
+    states: tuple[tuple[Any, ...], ...]
+
+    @property
+    def weight(self) -> int:
+        return max(1, sum(map(len, self.events)))
+
+
+@dataclass(slots=True)
+class _Ground:
+    """What the judging stands on: the facts, the last hash of each stream, the newest seq."""
+
+    standing: Standing
+    hashes: dict[str, bytes]
+    seq: int
+
+
+class CommitWriter:
+    """The one task of a store that commits; its callers share transactions."""
+
+    def __init__(self, url: str, written: Callable[[], None]) -> None:
+        self._wire = Wire(url)
+        self._written = written
+        self._batcher: Batcher[_Ready, Answer] = Batcher(
+            self._flush, limit=GROUP, weigh=lambda ready: ready.weight
+        )
+
+    async def commit(self, commit: Commit) -> Answer:
+        """See Journal.commit."""
+        events = tuple(tuple(map(encode_event, append.events)) for append in commit.appends)
+        states = tuple(map(state_row, commit.states))
+        return await self._batcher.submit(_Ready(commit, events, states))
+
+    async def close(self) -> None:
+        """Write what waits and disconnect."""
+        await self._batcher.close()
+        await self._wire.close()
+
+    async def _flush(self, group: Sequence[_Ready]) -> Sequence[Answer | SepError]:
+        try:
+            return await self._write(group)
+        except (Rejected, InvariantBroken) as error:
+            # The database refused what the judging let through: rolled back, and one at fault.
+            if len(group) == 1:
+                return [error]
+        return [answer for ready in group for answer in await self._flush([ready])]
+
+    async def _write(self, group: Sequence[_Ready]) -> Sequence[Answer | SepError]:
+        connection = await self._wire.get()
+        phase = Phase()
+        try:
+            with translated(phase):
+                await connection.execute(SQL["begin_writing"])
+                ground = await _gather(connection, [ready.commit for ready in group])
+                answers = [_judge(ground, ready) for ready in group]
+                good = [
+                    (ready, answer)
+                    for ready, answer in zip(group, answers, strict=True)
+                    if not isinstance(answer, SepError) and answer
+                ]
+                if good:
+                    await _store(connection, good, ground)
+                phase.committing = True
+                await connection.execute("COMMIT")
+        except BaseException:
+            self._wire.drop()
+            raise
+        if good:
+            self._written()
+        return answers
+
+
+async def _gather(connection: Connection, commits: Sequence[Commit]) -> _Ground:
+    """Read, as the only writer there is, all that the commits depend on."""
+    streams = sorted({append.stream_id for commit in commits for append in commit.appends})
+    heads = await connection.fetch(SQL["heads"], streams)
+    standing = Standing(
+        heads={row["stream_id"]: row["version"] for row in heads},
+        fences=await _fences(connection, commits),
+        units=await _units(connection, commits),
+        live=await _live(connection, commits),
+    )
+    hashes = {row["stream_id"]: row["hash"] for row in heads}
+    return _Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
+
+
+async def _fences(connection: Connection, commits: Sequence[Commit]) -> frozenset[Fence]:
+    names = sorted({commit.fence.name for commit in commits if commit.fence})
+    rows = await connection.fetch(SQL["fences"], names) if names else []
+    return frozenset(Fence(name=row["name"], epoch=row["epoch"]) for row in rows)
+
+
+async def _units(
+    connection: Connection, commits: Sequence[Commit]
+) -> dict[tuple[str, Asset, Bucket], int]:
+    keys = {balance_key(line) for commit in commits for line in commit.postings}
+    if not keys:
+        return {}
+    wanted = columns(((who, str(asset), bucket) for who, asset, bucket in sorted(keys)), 3)
+    return {
+        (row["strategy_id"], Asset.parse(row["asset"]), Bucket(row["bucket"])): int(row["units"])
+        for row in await connection.fetch(SQL["balances"], *wanted)
+    }
+
+
+async def _live(connection: Connection, commits: Sequence[Commit]) -> dict[Any, Any]:
+    keys = {nonce_key(s) for c in commits for s in c.states if isinstance(s, Attempt)}
+    if not keys:
+        return {}
+    return {
+        (ChainId(row["chain_id"]), row["account"], row["nonce"]): row["id"]
+        for row in await connection.fetch(SQL["live_on"], *columns(sorted(keys), 3))
+    }
+
+
+def _judge(ground: _Ground, ready: _Ready) -> Answer | SepError:
+    """Return the commit's rows as they will stand, or the error that refuses it."""
+    try:
+        ground.standing.take(ready.commit)
+    except SepError as error:
+        return error
+    pairs = zip(ready.commit.appends, ready.events, strict=True)
+    return tuple(r for append, json in pairs for r in _rows(ground, append, json, ready.commit.at))
+
+
+def _rows(
+    ground: _Ground, append: Append, encoded: Sequence[tuple[str, bytes]], at: Millis
+) -> list[Recorded]:
+    rows = []
+    versions = range(append.expected_version + 1, append.expected_version + len(encoded) + 1)
+    for version, event, (kind, body) in zip(versions, append.events, encoded, strict=True):
+        previous = ground.hashes.get(append.stream_id, GENESIS)
+        ground.seq += 1
+        ground.hashes[append.stream_id] = link(
+            previous,
+            stream_id=append.stream_id,
+            version=version,
+            kind=kind,
+            at=at,
+            correlation_id=append.correlation_id,
+            causation_id=append.causation_id,
+            body=body,
+        )
+        rows.append(
+            Recorded(
+                seq=ground.seq,
+                stream_id=append.stream_id,
+                version=version,
+                event=event,
+                at=at,
+                correlation_id=append.correlation_id,
+                causation_id=append.causation_id,
+                previous_hash=previous,
+                hash=ground.hashes[append.stream_id],
+            )
+        )
+    return rows
+
+
+async def _store(
+    connection: Connection, good: Sequence[tuple[_Ready, Answer]], ground: _Ground
+) -> None:
+    await connection.execute(SQL["append"], *_event_columns(good))
+    last = {
+        state.stream_id: (state, row)
+        for ready, _ in good
+        for state, row in zip(ready.commit.states, ready.states, strict=True)
+    }
+    grouped: dict[str, list[tuple[Any, ...]]] = {}
+    for state, row in sorted(last.values(), key=lambda pair: write_order(pair[0])):
+        grouped.setdefault(write_name(state), []).append(row)
+    for name, rows in grouped.items():
+        await connection.execute(SQL[name], *columns(rows, 0))
+    if any(ready.commit.postings for ready, _ in good):
+        await _book(connection, good, ground)
+
+
+async def _book(
+    connection: Connection, good: Sequence[tuple[_Ready, Answer]], ground: _Ground
+) -> None:
+    lines = (
+        (
+            answer[0].seq, place, answer[0].correlation_id, line.strategy_id, line.asset.chain_id,
+            str(line.asset), line.bucket, line.delta, line.proof,
+        )
+        for ready, answer in good
+        for place, line in enumerate(ready.commit.postings)
+    )  # fmt: skip
+    await connection.execute(SQL["post"], *columns(lines, 9))
+    moved = {balance_key(line) for ready, _ in good for line in ready.commit.postings}
+    balances = (
+        (who, asset.chain_id, str(asset), bucket, ground.standing.units[who, asset, bucket])
+        for who, asset, bucket in sorted(moved)
+    )
+    await connection.execute(SQL["write_balances"], *columns(balances, 5))
+
+
+def _event_columns(good: Sequence[tuple[_Ready, Answer]]) -> Columns:
+    rows = (row for _, answer in good for row in answer)
+    encoded = (event for ready, _ in good for append in ready.events for event in append)
+    return columns(
+        (
+            (
+                row.seq, row.stream_id, row.version, kind, body.decode(), row.at,
+                row.correlation_id, row.causation_id, row.previous_hash, row.hash,
+            )
+            for row, (kind, body) in zip(rows, encoded, strict=True)
+        ),
+        10,
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+-- name: begin_writing
+-- Open a transaction and become the journal's only writer until it ends.
+BEGIN; SELECT lock_journal();
+
+-- name: newest
+-- The seq of the newest event, or 0.
+SELECT coalesce(max(seq), 0) FROM events;
+
+-- name: heads
+-- Where streams stand: last version and its hash, for those that exist.
+SELECT s.stream_id, e.version, e.hash
+FROM unnest($1::text[]) AS s (stream_id)
+CROSS JOIN LATERAL (
+    SELECT version, hash FROM events WHERE stream_id = s.stream_id ORDER BY version DESC LIMIT 1
+) AS e;
+
+-- name: append
+-- Add events and, when the transaction commits, wake the readers.
+WITH added AS (
+    INSERT INTO events (
+        seq, stream_id, version, kind, body, occurred_at, correlation_id, causation_id,
+        previous_hash, hash
+    )
+    SELECT seq, stream_id, version, kind, body::json, at, correlation_id, causation_id,
+        previous_hash, hash
+    FROM unnest(
+        $1::bigint[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::bigint[],
+        $7::uuid[], $8::uuid[], $9::bytea[], $10::bytea[]
+    ) AS n (
+        seq, stream_id, version, kind, body, at, correlation_id, causation_id, previous_hash, hash
+    )
+)
+SELECT pg_notify('events', '');
+
+-- name: accept
+-- See the function.
+SELECT accept_intents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: known_keys
+-- Which of these keys are taken, by what.
+SELECT k.principal, k.key, k.digest, k.intent_id
+FROM unnest($1::text[], $2::text[]) AS n (principal, key)
+JOIN idempotency_keys AS k USING (principal, key);
+
+-- name: stream
+-- A stream's events above a version.
+SELECT * FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version;
+
+-- name: related
+-- All events of one correlation.
+SELECT * FROM events WHERE correlation_id = $1 ORDER BY seq;
+
+-- name: tail
+-- Events above a seq.
+SELECT * FROM events WHERE seq > $1 ORDER BY seq LIMIT $2;
+
+-- name: cursor
+-- How far a reader has come.
+SELECT seq FROM cursors WHERE name = $1;
+
+-- name: advance
+-- Move a cursor forward, never back.
+INSERT INTO cursors (name, seq) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET seq = greatest(cursors.seq, excluded.seq);
+
+-- name: broken_links
+-- Events whose version, predecessor or hash does not follow from the rows as they stand.
+SELECT stream_id || '@' || version AS place
+FROM (
+    SELECT *,
+        lag(version, 1, 0) OVER stream AS version_before,
+        lag(hash, 1, decode(repeat('00', 32), 'hex')) OVER stream AS hash_before
+    FROM events
+    WINDOW stream AS (PARTITION BY stream_id ORDER BY version)
+) AS e
+WHERE version <> version_before + 1
+    OR previous_hash <> hash_before
+    OR hash <> sha256(hash_before || convert_to(
+        concat_ws(
+            E'\n', stream_id, version, kind, occurred_at, correlation_id,
+            coalesce(causation_id::text, ''), body
+        ),
+        'UTF8'
+    ))
+ORDER BY stream_id, version
+LIMIT $1;

@@ -1,0 +1,151 @@
+-- name: write_intents
+-- Store intents as they stand.
+INSERT INTO intents (id, strategy_id, type, chain_id, status, version, body)
+SELECT id, strategy_id, type, chain_id, status, version, body::json
+FROM unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::integer[], $7::text[]
+) AS n (id, strategy_id, type, chain_id, status, version, body)
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, version = excluded.version, body = excluded.body;
+
+-- name: write_steps
+-- Store steps as they stand.
+INSERT INTO steps (
+    id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body
+)
+SELECT id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body::json
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::text[], $6::float8[], $7::bigint[],
+    $8::bigint[], $9::integer[], $10::text[]
+) AS n (id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body)
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, priority = excluded.priority, due = excluded.due,
+    deadline = excluded.deadline, version = excluded.version, body = excluded.body;
+
+-- name: write_attempts
+-- Store attempts as they stand; the caller sends ended ones first, so that a nonce given back
+-- and taken anew in one go never has two live attempts.
+INSERT INTO attempts (id, step_id, chain_id, account, nonce, status, hashes, version, body)
+SELECT id, step_id, chain_id, account, nonce, status, string_to_array(hashes, ' '), version,
+    body::json
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
+    $8::integer[], $9::text[]
+) AS n (id, step_id, chain_id, account, nonce, status, hashes, version, body)
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, hashes = excluded.hashes, version = excluded.version,
+    body = excluded.body;
+
+-- name: write_strategies
+-- Store strategies as they stand.
+INSERT INTO strategies (id, status, version, body)
+SELECT id, status, version, body::json
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[]) AS n (id, status, version, body)
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, version = excluded.version, body = excluded.body;
+
+-- name: intents
+-- Intents by id.
+SELECT body FROM intents WHERE id = ANY ($1::uuid[]) ORDER BY id;
+
+-- name: open_intents
+-- Intents without an end above an id; one index range per status.
+SELECT body FROM (
+    (SELECT id, body FROM intents WHERE status = 'ACCEPTED' AND id > $1 ORDER BY id LIMIT $2)
+    UNION ALL
+    (SELECT id, body FROM intents WHERE status = 'ACTIVE' AND id > $1 ORDER BY id LIMIT $2)
+    UNION ALL
+    (SELECT id, body FROM intents WHERE status = 'CANCELLING' AND id > $1 ORDER BY id LIMIT $2)
+) AS open
+ORDER BY id
+LIMIT $2;
+
+-- name: page_of_intents
+-- Intents below an id, newest first, that fit the filter; null fits all.
+SELECT body FROM intents
+WHERE ($1::text IS NULL OR strategy_id = $1)
+    AND ($2::text IS NULL OR status = $2)
+    AND ($3::text IS NULL OR type = $3)
+    AND ($4::bigint IS NULL OR chain_id = $4)
+    AND ($5::uuid IS NULL OR id < $5)
+ORDER BY id DESC
+LIMIT $6;
+
+-- name: steps
+-- Steps by id.
+SELECT body FROM steps WHERE id = ANY ($1::uuid[]);
+
+-- name: steps_of
+-- The steps of intents.
+SELECT body FROM steps WHERE intent_id = ANY ($1::uuid[]) ORDER BY intent_id, ordinal;
+
+-- name: ready_steps
+-- A chain's steps that can begin, most urgent first.
+SELECT body FROM steps WHERE status = 'READY' AND chain_id = $1
+ORDER BY priority DESC, deadline, id
+LIMIT $2;
+
+-- name: next_due
+-- When time alone will next move a step.
+SELECT least(
+    (SELECT min(due) FROM steps WHERE status = 'PENDING'),
+    (SELECT min(deadline) FROM steps WHERE status = 'READY')
+);
+
+-- name: due_intents
+-- Intents with a step that time alone has moved, the longest overdue first.
+SELECT intent_id FROM (
+    SELECT due AS since, intent_id FROM steps WHERE status = 'PENDING' AND due <= $1
+    UNION ALL
+    SELECT deadline, intent_id FROM steps WHERE status = 'READY' AND deadline <= $1
+) AS due
+GROUP BY intent_id
+ORDER BY min(since), intent_id
+LIMIT $2;
+
+-- name: attempts
+-- Attempts by id.
+SELECT body FROM attempts WHERE id = ANY ($1::uuid[]);
+
+-- name: live_attempts
+-- A lane's attempts that are not settled.
+SELECT body FROM attempts
+WHERE chain_id = $1 AND account = $2
+    AND status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED')
+ORDER BY nonce;
+
+-- name: live_on
+-- Which attempts hold these nonces.
+SELECT a.id, a.chain_id, a.account, a.nonce
+FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS n (chain_id, account, nonce)
+JOIN attempts AS a USING (chain_id, account, nonce)
+WHERE a.status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED');
+
+-- name: attempts_of
+-- The attempts made for steps.
+SELECT body FROM attempts WHERE step_id = ANY ($1::uuid[]) ORDER BY step_id, nonce, id;
+
+-- name: attempt_by_hash
+-- The attempt with a signed version of this hash.
+SELECT body FROM attempts WHERE hashes @> ARRAY[$1::text] LIMIT 1;
+
+-- name: next_nonce
+-- One above the highest nonce used or held.
+SELECT max(nonce) + 1 FROM attempts WHERE chain_id = $1 AND account = $2 AND status <> 'EXPIRED';
+
+-- name: strategies
+-- Strategies, all (null) or one.
+SELECT body FROM strategies WHERE $1::text IS NULL OR id = $1 ORDER BY id;
+
+-- name: save_state
+-- Keep a strategy's state if its version follows the one kept; no row when it does not.
+INSERT INTO strategy_states AS s (strategy_id, state, version)
+SELECT $1, $2, $3
+WHERE $3 = 1 OR EXISTS (SELECT FROM strategy_states WHERE strategy_id = $1)
+ON CONFLICT (strategy_id) DO UPDATE SET state = excluded.state, version = excluded.version
+WHERE s.version + 1 = excluded.version
+RETURNING version;
+
+-- name: load_state
+-- The state last kept.
+SELECT state, version FROM strategy_states WHERE strategy_id = $1;
