@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = 20_240_906
 OPSET, ML_OPSET, IR = 17, 3, 8
 GOLDEN_ROWS = 64
+MATERIAL = 0.01
+"""A model is switched on when the whole 95 % interval of what it saves lies above this share of
+its best baseline's cost; a gain nobody would notice is not worth a model."""
 TRAINING = {
     "learning_rate": 0.05,
     "num_leaves": 15,
@@ -154,6 +157,11 @@ def extended(rows: np.ndarray, features: Sequence[str], more: Sequence[Derived])
 def answers(columns: Sequence[Column], rows: np.ndarray, features: Sequence[str]) -> np.ndarray:
     """Return rows x columns, as the exported model must."""
     return np.stack([column.answer(rows, features) for column in columns], axis=1)
+
+
+def worthwhile(low: float, baseline_cost: float) -> bool:
+    """Whether a saving whose interval begins at `low` is material against the baseline's cost."""
+    return bool(low > MATERIAL * baseline_cost)
 
 
 def to_onnx(columns: Sequence[Column], features: Sequence[str]) -> onnx.ModelProto:
