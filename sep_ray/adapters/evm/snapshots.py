@@ -24,6 +24,7 @@ from sep_ray.adapters.evm.pool_reads import (
     parse_ticks,
     state_reads,
 )
+from sep_ray.adapters.evm.rpc import RpcRefused
 from sep_ray.adapters.evm.tick_book import BURN, MINT, Change, TickBook, parse_change, window
 from sep_ray.execution.ports import Head
 from sep_ray.kernel.errors import Rejected, Transient
@@ -91,12 +92,15 @@ class SnapshotReader:
         if self._last is not None and head.hash == self._last.block_hash:
             return self._last
         last, self._last = self._last, None  # a read that fails half-way starts anew
-        states, changes = await self._states(last, head)
-        if changes is None:
-            self._books.clear()
-        else:
-            self._follow(changes)
-        await self._load(self._stale(states), states, head)
+        try:
+            states, changes = await self._states(last, head)
+            if changes is None:
+                self._books.clear()
+            else:
+                self._follow(changes)
+            await self._load(self._stale(states), states, head)
+        except RpcRefused as refused:  # nodes word "I do not have that block" as they please
+            raise Transient("block cannot be read", block=head.hash, why=str(refused)) from None
         self._last = self._snapshot(head, states)
         return self._last
 
