@@ -43,14 +43,17 @@ class AssetBook:
             raise Problem.of_field("chain_id", "is not known", allowed, "unknown_chain")
         return ChainId(chain_id)
 
-    def find(self, text: str, chain_id: int | None, field: str) -> Token:
-        """Return the token a text names, or raise a Problem about `field`."""
+    def find(self, text: str, chain_id: int | None, field: str, *, coin: bool = False) -> Token:
+        """Return the token a text names, or raise a Problem about `field`.
+
+        The chain's own coin cannot be traded; it is found only where `coin` says so.
+        """
         token = self._by_text.get(text) or self._by_text.get(f"{chain_id}/{text}")
         if token is None:
             token = self._by_text.get(text.lower()) or self._by_symbol(text, chain_id)
         if token is None:
             raise self._unknown(text, chain_id, field)
-        if token.asset.address == NATIVE:
+        if token.asset.address == NATIVE and not coin:
             allowed = "a token; the coin's wrapped form is WETH"
             raise Problem.of_field(field, "is not a token", allowed, "unknown_asset")
         return token

@@ -56,6 +56,7 @@ class Health:
 
 async def _ask(probe: Probe) -> ServiceAnswer:
     try:
-        return ServiceAnswer(state="ok", detail=await asyncio.wait_for(probe.ask(), TIMEOUT_S))
+        async with asyncio.timeout(TIMEOUT_S):
+            return ServiceAnswer(state="ok", detail=await probe.ask())
     except Exception as error:
         return ServiceAnswer(state="down", detail=type(error).__name__)

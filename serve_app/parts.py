@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from serve_app.health import Probe
 from serve_app.hints import Hints
 from serve_app.limits import Limiter
 from serve_app.paging import Cursors
+from serve_app.strategies import Trial, in_own_process
 
 
 class Planner(Protocol):
@@ -37,7 +38,11 @@ class Balances(Protocol):
         """
 
 
-Nudge = Callable[[], Awaitable[None]]
+Nudge = Callable[[], None]
+
+
+def nobody() -> None:
+    """Nudge nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +62,6 @@ class Parts:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     planner: Planner | None = None
     balances: Balances | None = None
-    nudge_supervisor: Nudge | None = None
+    trial: Trial = in_own_process
+    nudge: Nudge = nobody
+    """Tells the supervisor that strategies have changed; returns at once."""

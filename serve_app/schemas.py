@@ -205,18 +205,12 @@ class AllocationBody(Body):
 
 
 class StrategyBody(Body):
-    """Start a strategy: a class of the platform ("package.module:Class"), or one whose file's
-    text is sent along ("file.py:Class" with `code`). Its code runs on the platform's machines."""
+    """Start a strategy: one the platform brings ("momentum", "package.module:Class"), or a file
+    whose text is sent along ("file.py:Class" with `code`). Its code runs on the platform."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [
-                {
-                    "id": "momentum-1",
-                    "source": "sep_ray.strategy.momentum:MomentumStrategy",
-                    "params": {"chain_id": 1},
-                }
-            ]
+            "examples": [{"id": "momentum-1", "source": "momentum", "params": {}}],
         }
     )
 
@@ -224,8 +218,10 @@ class StrategyBody(Body):
     source: Annotated[
         str,
         Field(
-            pattern=r"^[A-Za-z0-9_./-]{1,200}:[A-Za-z_][A-Za-z0-9_]{0,100}$",
-            json_schema_extra={"allowed": '"package.module:Class" or "file.py:Class"'},
+            pattern=r"^[A-Za-z0-9_./-]{1,200}(:[A-Za-z_][A-Za-z0-9_]{0,100})?$",
+            json_schema_extra={
+                "allowed": 'a built-in name, "package.module:Class" or "file.py:Class"'
+            },
         ),
     ]
     code: Annotated[str, Field(max_length=MAX_CODE)] = ""

@@ -1,0 +1,262 @@
+"""The HTTP and WebSocket interface: which path does what, and how everything is refused.
+
+The two submitting routes are bare ASGI and are reached before the framework's own machinery;
+all others are ordinary routes. Both kinds stand in one table of routes, which the OpenAPI
+document and the roles are checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from sep_ray import __version__
+from serve_app import answers, intents, money, system
+from serve_app.docs import page
+from serve_app.health import Health
+from serve_app.live import live_events
+from serve_app.openapi import body, describe
+from serve_app.parts import Parts
+from serve_app.problems import Problem, Wrong
+from serve_app.ranges import path
+from serve_app.respond import problem_response
+from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
+from serve_app.stream import Hub
+from serve_app.submit import Noop, Submit, SubmitBatch
+
+OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An ordinary route."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    answer: type[BaseModel]
+    status: int = 200
+    body: type[BaseModel] | None = None
+    keyed: bool = False
+
+
+OPERATIONS: Final = (
+    Operation("GET", "/v1/intents", intents.list_intents, answers.PageAnswer),
+    Operation("GET", "/v1/intents/{intent_id}", intents.show_intent, answers.IntentAnswer),
+    Operation(
+        "DELETE", "/v1/intents/{intent_id}", intents.cancel_intent, answers.CancelAnswer, 202
+    ),
+    Operation("GET", "/v1/intents/{intent_id}/why", intents.why_intent, answers.WhyAnswer),
+    Operation("GET", "/v1/why/{reference}", intents.why, answers.WhyAnswer),
+    Operation("POST", "/v1/plans", money.plan, answers.PlanAnswer, body=IntentBody),
+    Operation("GET", "/v1/portfolio", money.portfolio, answers.PortfolioAnswer),
+    Operation(
+        "POST",
+        "/v1/portfolio/allocations",
+        money.allocate,
+        answers.AllocationAnswer,
+        201,
+        AllocationBody,
+        keyed=True,
+    ),
+    Operation("GET", "/v1/strategies", system.list_strategies, answers.StrategiesAnswer),
+    Operation("GET", "/v1/strategies/{strategy_id}", system.show_strategy, answers.StrategyAnswer),
+    Operation(
+        "POST", "/v1/strategies", system.start_strategy, answers.StrategyAnswer, 201, StrategyBody
+    ),
+    Operation(
+        "POST", "/v1/strategies/{strategy_id}/pause", system.pause_strategy, answers.StrategyAnswer
+    ),
+    Operation(
+        "POST",
+        "/v1/strategies/{strategy_id}/resume",
+        system.resume_strategy,
+        answers.StrategyAnswer,
+    ),
+    Operation(
+        "POST", "/v1/strategies/{strategy_id}/stop", system.stop_strategy, answers.StrategyAnswer
+    ),
+    Operation("GET", "/v1/assets", system.assets, answers.AssetsAnswer),
+    Operation("GET", "/v1/whoami", system.whoami, answers.WhoAnswer),
+    Operation("GET", "/health", system.health, answers.HealthAnswer),
+)
+ALIASES: Final = ("/v1/intents", "/v1/intents/{intent_id}")
+"""Also reached without the version, undocumented."""
+
+
+class Api(FastAPI):
+    """FastAPI, with paths that are answered before its routing."""
+
+    hot: Mapping[tuple[str, str], ASGIApp] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a connection."""
+        app = self.hot.get((scope.get("method", ""), scope.get("path", "")))
+        if app is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the interface's description."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describe(self, __version__)
+        return self.openapi_schema
+
+
+def create_app(open_parts: OpenParts, *, bench_routes: bool = False) -> Api:
+    """Return the application; its parts are opened when it starts and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_parts() as parts:
+            app.state.parts = parts
+            app.state.health = Health(parts.probes, parts.clock)
+            app.state.hub = Hub(parts.store, parts.book)
+            await app.state.hub.start()
+            try:
+                yield
+            finally:
+                await app.state.hub.close()
+                await parts.hints.close()
+
+    app = Api(
+        title="Strategy Execution Platform",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    _add_submitting(app, bench_routes)
+    for operation in OPERATIONS:
+        _add(app, operation)
+    _add_plain(app)
+    _add_refusals(app)
+    return app
+
+
+def _add_submitting(app: Api, bench_routes: bool) -> None:
+    def parts() -> Parts:
+        found: Parts = app.state.parts
+        return found
+
+    submit, batch = Submit(parts), SubmitBatch(parts)
+    app.hot = {
+        ("POST", "/v1/intents"): submit,
+        ("POST", "/v1/intents/batch"): batch,
+        ("POST", "/intents"): submit,
+    }
+    if bench_routes:
+        app.hot |= {("POST", "/v1/bench/noop"): Noop(parts)}
+    _describe(app, "/v1/intents", submit, IntentBody, answers.SubmittedAnswer)
+    _describe(app, "/v1/intents/batch", batch, BatchBody, answers.BatchAnswer)
+
+
+def _describe(
+    app: Api,
+    where: str,
+    served: Submit | SubmitBatch,
+    taken: type[BaseModel],
+    answer: type[BaseModel],
+) -> None:
+    """Put a bare application into the table of routes, described like all others."""
+    route = APIRoute(
+        where,
+        _described_only,
+        methods=["POST"],
+        status_code=202,
+        name=type(served).__name__,
+        summary=type(served).__doc__,
+        description=served.__call__.__doc__ or "",
+        responses={202: {"model": answer, "description": "Durable"}},
+        openapi_extra=body(taken, keyed=True),
+    )
+    route.app = served
+    app.router.routes.append(route)
+
+
+async def _described_only() -> Response:
+    """Stand for a bare application in the table of routes; never called."""
+    raise NotImplementedError
+
+
+def _add(app: Api, operation: Operation) -> None:
+    paths = [operation.path]
+    if operation.path in ALIASES:
+        paths.append(operation.path.removeprefix("/v1"))
+    for where in paths:
+        app.router.add_api_route(
+            where,
+            operation.endpoint,
+            methods=[operation.method],
+            status_code=operation.status,
+            responses={operation.status: {"model": operation.answer}},
+            openapi_extra=body(operation.body, keyed=operation.keyed) if operation.body else None,
+            include_in_schema=where == operation.path,
+            response_model=None,
+        )
+
+
+def _add_plain(app: Api) -> None:
+    async def openapi() -> Response:
+        return JSONResponse(app.openapi())
+
+    async def docs() -> Response:
+        return HTMLResponse(page(app.openapi()))
+
+    app.router.add_api_route("/metrics", system.exposition, include_in_schema=False)
+    app.router.add_api_route("/openapi.json", openapi, include_in_schema=False)
+    app.router.add_api_route("/docs", docs, include_in_schema=False)
+    app.router.add_api_websocket_route("/v1/stream", live_events)
+
+
+def _add_refusals(app: Api) -> None:
+    async def refused(request: Request, error: Exception) -> Response:
+        return await problem_response(request, error)
+
+    async def wrong_parameter(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return await problem_response(request, _of_parameters(error))
+
+    async def socket_refused(socket: WebSocket, error: Exception) -> None:
+        await socket.close(1008, str(error)[:100])
+
+    for kind in (Problem, HTTPException, Exception):
+        app.add_exception_handler(kind, _either(refused, socket_refused))
+    app.add_exception_handler(RequestValidationError, wrong_parameter)
+
+
+def _either(
+    http: Callable[[Request, Exception], Any], websocket: Callable[[WebSocket, Exception], Any]
+) -> Callable[[Any, Exception], Any]:
+    async def handler(connection: Any, error: Exception) -> Any:
+        serve = websocket if isinstance(connection, WebSocket) else http
+        return await serve(connection, error)
+
+    return handler
+
+
+def _of_parameters(error: RequestValidationError) -> Problem:
+    wrong = []
+    for each in error.errors():
+        context = each.get("ctx", {})
+        low, high = context.get("ge"), context.get("le")
+        allowed = context.get("expected") or (f"{low or ''}..{high or ''}" if context else None)
+        wrong.append(
+            Wrong(path(each["loc"][1:]), "invalid_field", "is not acceptable", str(allowed or ""))
+        )
+    return Problem.of_fields(wrong)

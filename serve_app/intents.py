@@ -1,0 +1,161 @@
+"""Routes that read and cancel intents, and that explain them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sep_ray.decomposition.step import Step
+from sep_ray.execution.attempt import Attempt
+from sep_ray.intent.intent import IntentType
+from sep_ray.intent.states import IntentRecord, Status
+from sep_ray.journal.records import IntentFilter
+from serve_app.answers import CancelAnswer, EventAnswer, IntentAnswer, PageAnswer, WhyAnswer
+from serve_app.asking import Asked, Caller, id_of, known_query
+from serve_app.auth import Principal
+from serve_app.commands import cancel
+from serve_app.explain import Teller, wanted
+from serve_app.parts import Parts
+from serve_app.present import intent_answer
+from serve_app.problems import Problem
+from serve_app.respond import json_response
+from serve_app.wire import event_facts
+
+MAX_PAGE: Final = 200
+_TX_HASH: Final = re.compile(r"0x[0-9a-fA-F]{64}")
+_FILTERS: Final = ("strategy_id", "state", "type", "chain_id", "limit", "cursor")
+
+
+async def show_intent(intent_id: str, parts: Asked, principal: Caller) -> Response:
+    """One intent with its steps and their transactions."""
+    record = await _visible(parts, principal, id_of(intent_id, "intent"))
+    (answer,) = await _answers(parts, [record], with_steps=True)
+    return json_response(answer)
+
+
+async def list_intents(
+    request: Request,
+    parts: Asked,
+    principal: Caller,
+    strategy_id: Annotated[str | None, Query(max_length=64)] = None,
+    state: Annotated[Status | None, Query()] = None,
+    type: Annotated[Literal["ACQUIRE", "DISPOSE", "REBALANCE", "LIQUIDATE"] | None, Query()] = None,
+    chain_id: Annotated[int | None, Query(ge=1)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """Intents, newest first. A cursor belongs to the filters it was given for."""
+    known_query(request, *_FILTERS)
+    found = IntentFilter(
+        strategy_id=_within_scope(principal, strategy_id),
+        status=state.value if state else None,
+        type=IntentType(type).value if type else None,
+        chain_id=chain_id,
+    )
+    query = f"intents?{found}"
+    before = parts.cursors.read(cursor, query) if cursor else None
+    records = await parts.store.page_of_intents(found, before, limit + 1)
+    more, shown = len(records) > limit, records[:limit]
+    last = parts.cursors.write(shown[-1].intent.id, query) if more else None
+    answers = await _answers(parts, shown, with_steps=False)
+    return json_response(PageAnswer(intents=answers, next=last))
+
+
+async def cancel_intent(intent_id: str, parts: Asked, principal: Caller) -> Response:
+    """Stop an intent: nothing more begins, what is in flight is settled, then it ends.
+
+    202 when it was asked to stop (asking twice is the same), 409 when it has ended.
+    """
+    record = await _visible(parts, principal, id_of(intent_id, "intent"))
+    after = await cancel(parts.store, parts.clock, record, principal.name)
+    parts.hints.add([after.intent.id])
+    href = f"/v1/intents/{after.intent.id}"
+    answer = CancelAnswer(id=str(after.intent.id), state=after.status.value, href=href)
+    return json_response(answer, 202, location=href)
+
+
+async def why_intent(intent_id: str, parts: Asked, principal: Caller) -> Response:
+    """Everything an intent led to, in order and in plain words, from the journal alone."""
+    return json_response(await _story(parts, principal, id_of(intent_id, "intent")))
+
+
+async def why(reference: str, parts: Asked, principal: Caller) -> Response:
+    """The same, by the id of an intent, a step or an attempt, or by a transaction's hash."""
+    if _TX_HASH.fullmatch(reference):
+        attempt = await parts.store.attempt_by_hash(reference.lower())
+        if attempt is None:
+            raise Problem("not_found", "no transaction of ours has this hash")
+        return json_response(await _story(parts, principal, await _cause(parts, attempt)))
+    name = id_of(reference, "intent, step, attempt or transaction")
+    if step := await parts.store.step(name):
+        name = step.intent_id
+    elif found := await parts.store.attempt(name):
+        name = await _cause(parts, found)
+    return json_response(await _story(parts, principal, name))
+
+
+async def _story(parts: Parts, principal: Principal, intent_id: UUID) -> WhyAnswer:
+    record = await _visible(parts, principal, intent_id)
+    teller = Teller(parts.book)
+    rows = await parts.store.related(intent_id)
+    return WhyAnswer(
+        id=str(intent_id),
+        wanted=wanted(record.intent, parts.book),
+        state=record.status.value,
+        reason=record.reason.value if record.reason else None,
+        events=[EventAnswer(**event_facts(row, teller)) for row in rows],
+    )
+
+
+async def _cause(parts: Parts, attempt: Attempt) -> UUID:
+    rows = await parts.store.stream(attempt.stream_id)
+    return rows[0].correlation_id
+
+
+async def _visible(parts: Parts, principal: Principal, intent_id: UUID) -> IntentRecord:
+    """Return an intent; one outside the token's scope is not there."""
+    record = await parts.store.intent(intent_id)
+    if record is None or not principal.covers(record.intent.strategy_id):
+        raise Problem("not_found", f"no intent {intent_id}")
+    return record
+
+
+def _within_scope(principal: Principal, strategy_id: str | None) -> str | None:
+    if principal.strategies is None:
+        return strategy_id
+    if strategy_id is None and len(principal.strategies) == 1:
+        return next(iter(principal.strategies))
+    if strategy_id is None:
+        allowed = ", ".join(sorted(principal.strategies))
+        raise Problem.of_field("strategy_id", "is required", allowed, "missing_field")
+    principal.require_strategy(strategy_id)
+    return strategy_id
+
+
+async def _answers(
+    parts: Parts, records: list[IntentRecord] | tuple[IntentRecord, ...], *, with_steps: bool
+) -> list[IntentAnswer]:
+    steps: dict[UUID, list[Step]] = defaultdict(list)
+    for step in await parts.store.steps_of([record.intent.id for record in records]):
+        steps[step.intent_id].append(step)
+    owner = {step.id: name for name, group in steps.items() for step in group}
+    attempts: dict[UUID, list[Attempt]] = defaultdict(list)
+    for attempt in await parts.store.attempts_of(list(owner)):
+        if attempt.step_id is not None:
+            attempts[owner[attempt.step_id]].append(attempt)
+    return [
+        intent_answer(
+            record,
+            parts.book,
+            steps[record.intent.id],
+            attempts[record.intent.id],
+            with_steps=with_steps,
+        )
+        for record in records
+    ]
