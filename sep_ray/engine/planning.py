@@ -9,18 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final, Protocol
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.ports import Model
 from sep_ray.execution.ports import Head
 from sep_ray.intent.intent import Constraints, Side
+from sep_ray.journal.records import Tick
+from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset
 from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
 from sep_ray.routing.plan import Path, Plan, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
 from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.prices import mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -189,3 +193,23 @@ def _pools(plan: Plan) -> Iterator[str]:
     for leg in plan.route.legs:
         for hop in leg.path.hops:
             yield hop.pool
+
+
+def pair_ticks(snapshot: Snapshot, tokens: Sequence[Asset], at: Millis) -> list[Tick]:
+    """Return the mids of every two tokens that have one, base and quote in the assets' order."""
+    found: list[Tick] = []
+    for base, quote in combinations(sorted(tokens), 2):
+        mid = mid_price(snapshot, base, quote)
+        if not isinstance(mid, NoRoute):
+            found.append(
+                Tick(
+                    chain_id=snapshot.chain_id,
+                    base=base,
+                    quote=quote,
+                    block_number=snapshot.block_number,
+                    at=at,
+                    numerator=mid[0],
+                    denominator=mid[1],
+                )
+            )
+    return found

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from sep_ray.adapters.evm.abi import address_word, padded, selector, word, words
+from sep_ray.adapters.evm.abi import WORD, address_word, selector
 from sep_ray.adapters.evm.heads import HeadFeed, newest_head, read_heads
+from sep_ray.adapters.evm.multicall import MULTICALL3, aggregate, results
 from sep_ray.adapters.evm.reverts import explained
 from sep_ray.adapters.evm.rpc import Call as RpcCall
 from sep_ray.adapters.evm.rpc import EvmRpc, RpcRefused
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.ports import AccountState, Head, Receipt, Transfer
 from sep_ray.execution.verdict import Verdict, judge
-from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset
 
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 """keccak256("Transfer(address,address,uint256)")."""
-MULTICALL3: Final = "0xca11bde05977b3631167028862be2a173976ca11"
 TIP_BLOCKS: Final = 10
 LOG_SPAN: Final = 1_000
 """Blocks asked for in one eth_getLogs."""
@@ -66,11 +65,11 @@ class EvmChain:
             (t.address, selector("balanceOf(address)") + address_word(account)) for t in tokens
         ]
         if tokens:
-            calls.append(("eth_call", [self._aggregate(reads), block]))
+            calls.append(("eth_call", [aggregate(reads, self._multicall), block]))
         nonce, *rest = await self._rpc.batch(calls)
         units = {coin: int(rest[0], 16) for coin in coins}
         if tokens:
-            units |= dict(zip(tokens, _aggregated(rest[-1], len(tokens)), strict=True))
+            units |= dict(zip(tokens, _units(rest[-1], len(tokens)), strict=True))
         return AccountState(nonce=int(nonce, 16), units=units)
 
     async def allowances(
@@ -81,9 +80,9 @@ class EvmChain:
             return ()
         data = selector("allowance(address,address)")
         data += address_word(account) + address_word(spender)
-        call = self._aggregate([(token, data) for token in tokens])
+        call = aggregate([(token, data) for token in tokens], self._multicall)
         answer = await self._rpc.request("eth_call", [call, _exactly(at)])
-        return tuple(_aggregated(answer, len(tokens)))
+        return tuple(_units(answer, len(tokens)))
 
     async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
         """Read Transfer logs from and to the account, at most LOG_SPAN blocks a call."""
@@ -139,32 +138,15 @@ class EvmChain:
             return str(refused.facts.get("text"))
         return "failed in its block; the same call passes before it"
 
-    def _aggregate(self, reads: Sequence[tuple[str, bytes]]) -> dict[str, str]:
-        """Encode Multicall3.aggregate3 of reads that must all succeed."""
-        heads, tails = b"", b""
-        for target, data in reads:
-            heads += word(len(reads) * 32 + len(tails))
-            tails += address_word(target) + word(0) + word(96) + padded(data)
-        body = word(32) + word(len(reads)) + heads + tails
-        signature = "aggregate3((address,bool,bytes)[])"
-        return {"to": self._multicall, "data": "0x" + (selector(signature) + body).hex()}
-
 
 def _exactly(at: Head) -> dict[str, Any]:
     return {"blockHash": at.hash}
 
 
-def _aggregated(answer: str, count: int) -> list[int]:
-    """Read `count` uint256 results of aggregate3; 0 where there is no contract to answer.
-
-    Transient when Multicall3 itself is not there.
-    """
-    found = words(bytes.fromhex(answer[2:]))
-    try:
-        places = [2 + found[2 + n] // 32 for n in range(count)]
-        return [found[place + 3] if found[place + 2] == 32 else 0 for place in places]
-    except IndexError:
-        raise Transient("no amounts in the node's answer", answer=answer[:100]) from None
+def _units(answer: str, count: int) -> list[int]:
+    """Read `count` uint256 results of a multicall; 0 where no contract answered with one."""
+    found = results(answer, count)
+    return [int.from_bytes(data, "big") if data and len(data) == WORD else 0 for data in found]
 
 
 def parse_receipt(raw: dict[str, Any]) -> Receipt:

@@ -1,0 +1,344 @@
+"""ChainExecutor: everything that happens on one chain, head by head (P11: starting is recovering).
+
+A head is worked on in this order: confirm what landed, compare ledger and chain, mind what has
+not landed, begin new work. Whatever cannot be read stops new work and nothing else; the next
+head tries again. No two turns run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from sep_ray.engine.audit import Auditor, AuditStore
+from sep_ray.engine.lane import Lane, LaneState
+from sep_ray.engine.launching import Launcher
+from sep_ray.engine.leadership import Leadership
+from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
+from sep_ray.engine.ports import Model
+from sep_ray.engine.rules import ChainRules, Meter, NoMeter
+from sep_ray.engine.sending import Sender, SendingStore
+from sep_ray.engine.settling import Settler
+from sep_ray.execution.fees import Fees, offer
+from sep_ray.execution.ports import Accounts, Calls, Chain, Head, Signer
+from sep_ray.journal.ports import Leases, Ticks
+from sep_ray.journal.records import LeaseLost
+from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
+from sep_ray.kernel.ids import IdSource
+from sep_ray.kernel.units import Asset
+from sep_ray.routing.plan import Plan
+from sep_ray.routing.prices import Ratio, mid_price
+from sep_ray.routing.reasons import NoRoute
+from sep_ray.routing.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+TIP_EVERY: Final = 10
+"""Heads after which the usual tip is read again."""
+ROUNDS_A_TURN: Final = 16
+"""Rounds sent before the next head is looked at."""
+
+
+class ExecutorStore(AuditStore, SendingStore, Leases, Ticks, Protocol):
+    """What an executor reads and writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The chain as an executor meets it."""
+
+    chain: Chain
+    accounts: Accounts
+    calls: Calls
+    snapshots: Snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStatus:
+    """A lane as operators see it; `epoch` None while another process holds the lease."""
+
+    account: str
+    state: LaneState
+    in_flight: int
+    next_nonce: int
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorStatus:
+    """An executor as operators see it; `head` None before the first one."""
+
+    chain_id: int
+    head: int | None
+    head_at: Millis | None
+    snapshot_block: int | None
+    lanes: tuple[LaneStatus, ...]
+
+
+class ChainExecutor:
+    """Works on one chain with a lane for each signer. Drive it by `run`, or head by head."""
+
+    def __init__(
+        self,
+        world: World,
+        store: ExecutorStore,
+        signers: Sequence[Signer],
+        rules: ChainRules,
+        *,
+        clock: Clock,
+        steady: Clock,
+        ids: IdSource,
+        holder: str,
+        cost_model: Model | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        """`steady` never jumps: it judges this process's hold on its leases. `holder` names the
+        process among all that may want them. Without a `cost_model` the formula decides."""
+        self._world = world
+        self._store = store
+        self._rules = rules
+        self._clock = clock
+        self._planner = Planner(cost_model, rules.block_time_ms)
+        chain, accounts, calls = world.chain, world.accounts, world.calls
+        meter = meter or NoMeter()
+        self._settler = Settler(chain, accounts, store, clock, rules, meter)
+        self._launcher = Launcher(
+            *(chain, calls, store),
+            clock=clock,
+            steady=steady,
+            ids=ids,
+            rules=rules,
+            meter=meter,
+        )
+        self._sender = Sender(self._launcher, self._planner, accounts, calls, store, clock, rules)
+        self.lanes = tuple(Lane(rules.chain_id, signer) for signer in signers)
+        self._auditors = {
+            lane.account: Auditor(lane, chain, accounts, store, clock, rules) for lane in self.lanes
+        }
+        self._leadership = Leadership(store, self.lanes, holder, steady, rules)
+        self._turn = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._coming: Head | None = None
+        self._head: Head | None = None
+        self._head_at: Millis | None = None
+        self._market: WorkingMarket | None = None
+        self._tip_wei = 0
+        self._heads_seen = 0
+
+    # What others ask
+
+    async def start(self) -> None:
+        """Take the leases that are free, read the journal and work on the newest head."""
+        await self.on_head(await self._world.chain.head())
+        log.info("executor_started", chain_id=self._rules.chain_id)
+
+    async def on_head(self, head: Head) -> None:
+        """Do everything that a new head asks for."""
+        async with self._turn:
+            self._head, self._head_at = head, self._clock.now()
+            async with self._attempting("read the market"):
+                await self._read(head)
+            async with self._attempting("keep the leases"):
+                await self._leadership.take()
+            for lane in self.lanes:
+                if lane.lease is not None:
+                    async with self._attempting("work on a head", lane):
+                        await self._work(lane, head)
+
+    async def turn(self) -> int:
+        """Send what became ready since the last head; return how many steps were moved on."""
+        sent = 0
+        async with self._turn:
+            for lane in self.lanes:
+                if self._head is None or lane.lease is None:
+                    continue
+                async with self._attempting("send", lane):
+                    if lane.stale:
+                        await self._work(lane, self._head)
+                    sent += await self._send(lane)
+        return sent
+
+    def hint(self) -> None:
+        """Say that steps may have become ready."""
+        self._news.set()
+
+    def status(self) -> ExecutorStatus:
+        """Return how the executor stands."""
+        return ExecutorStatus(
+            chain_id=self._rules.chain_id,
+            head=self._head.number if self._head else None,
+            head_at=self._head_at,
+            snapshot_block=self._market.base.block_number if self._market else None,
+            lanes=tuple(
+                LaneStatus(
+                    account=lane.account,
+                    state=lane.state,
+                    in_flight=len(lane.pending()),
+                    next_nonce=lane.next_nonce,
+                    epoch=lane.lease.epoch if lane.lease else None,
+                )
+                for lane in self.lanes
+            ),
+        )
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest market that was read."""
+        return self._market.base if self._market is not None else None
+
+    async def quote(self, trade: Trade) -> Plan | NoRoute:
+        """Plan a trade on the newest snapshot, without sending; Transient while there is none."""
+        head, snapshot = self._head, self.snapshot
+        if head is None or snapshot is None:
+            raise Transient("no market has been read yet", chain_id=self._rules.chain_id)
+        request = trade.request(
+            snapshot.block_time_s + self._rules.lifetime_ms // 1_000,
+            head.next_base_fee_wei + self._fees(head).tip_wei,
+            mix_venues=self._world.calls.mixes_venues,
+        )
+        (options,) = await self._planner.options(snapshot, [request])
+        return self._planner.decide(options, WorkingMarket(snapshot))
+
+    def prices(self, quote: Asset) -> dict[Asset, Ratio]:
+        """Return the mid of the coin and of every known token in `quote`, where there is one.
+
+        Units of `quote` per smallest unit, as numerator and denominator.
+        """
+        snapshot = self.snapshot
+        if snapshot is None:
+            return {}
+        found = {asset: mid_price(snapshot, asset, quote) for asset in self._rules.assets}
+        return {asset: mid for asset, mid in found.items() if not isinstance(mid, NoRoute)}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, then follow heads and hints until told to stop; leases are given back."""
+        background = [
+            asyncio.create_task(self._follow()),
+            asyncio.create_task(self._leadership.keep()),
+        ]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                woken = asyncio.create_task(self._news.wait())
+                await asyncio.wait(
+                    {woken, stopped, *background}, return_when=asyncio.FIRST_COMPLETED
+                )
+                woken.cancel()
+                for ended in background:
+                    if ended.done():
+                        ended.result()
+                await self._respond()
+        finally:
+            for task in (*background, stopped):
+                task.cancel()
+            await asyncio.gather(*background, stopped, return_exceptions=True)
+            await self._leadership.release()
+
+    async def _respond(self) -> None:
+        """Work on the newest head, or on what a hint announced."""
+        self._news.clear()
+        head, self._coming = self._coming, None
+        if head is not None:
+            await self.on_head(head)
+        else:
+            await self.turn()
+
+    async def _follow(self) -> None:
+        """Note heads as they come; of several, only the newest is worked on."""
+        async for head in self._world.chain.heads():
+            self._coming = head
+            self._news.set()
+
+    # A head
+
+    async def _read(self, head: Head) -> None:
+        """Read the market right after a head, and keep its prices."""
+        if self._heads_seen % TIP_EVERY == 0:
+            self._tip_wei = await self._world.accounts.usual_tip()
+        self._heads_seen += 1
+        self._planner.observe(head.next_base_fee_wei)
+        snapshot = await self._world.snapshots.read(head)
+        self._market = WorkingMarket(snapshot)
+        ticks = pair_ticks(snapshot, self._rules.tokens, self._clock.now())
+        await self._store.record_ticks(ticks)
+
+    async def _work(self, lane: Lane, head: Head) -> None:
+        if lane.stale:
+            await self._recover(lane, head)
+        state = await self._world.accounts.state(lane.account, self._rules.assets, head)
+        lane.mined_nonce = state.nonce
+        lane.next_nonce = max(lane.next_nonce, state.nonce)
+        whole = await self._settler.settle(lane, head)
+        lane.agrees = whole and await self._auditors[lane.account].check(head, state.units)
+        self._expect(lane)
+        await self._launcher.upkeep(lane, self._fees(head), head)
+        await self._send(lane)
+
+    async def _recover(self, lane: Lane, head: Head) -> None:
+        """Read a lane from the journal, and hand everything that has not landed over again.
+
+        What was durable but perhaps never sent, and what a node may have forgotten, are the same
+        case: the same bytes, once more.
+        """
+        chain_id, account = lane.chain_id, lane.account
+        attempts = await self._store.live_attempts(chain_id, account)
+        names = {attempt.step_id for attempt in attempts if attempt.step_id is not None}
+        steps = await asyncio.gather(*(self._store.step(name) for name in sorted(names)))
+        following = await self._store.next_nonce(chain_id, account) or 0
+        lane.load(attempts, [step for step in steps if step is not None], following)
+        await self._auditors[account].start()
+        await self._launcher.broadcast(lane, lane.pending(), head)
+        log.info("lane_recovered", lane=lane.name, live=len(attempts), next_nonce=following)
+
+    def _expect(self, lane: Lane) -> None:
+        """Move the market as the swaps that have not landed will."""
+        if self._market is None:
+            return
+        for attempt in lane.pending():
+            plan = lane.plans.get(attempt.id)
+            if plan is not None:
+                self._market.take(plan)
+
+    async def _send(self, lane: Lane) -> int:
+        """Send rounds while there is work, a market of this head and no doubt about the lane."""
+        head, market, sent = self._head, self._market, 0
+        if head is None or market is None or market.base.block_hash != head.hash:
+            return 0
+        for _ in range(ROUNDS_A_TURN):
+            if lane.state is not LaneState.READY:
+                break
+            done = await self._sender.round(lane, head, market, self._fees(head))
+            if not done:
+                break
+            sent += done
+        return sent
+
+    def _fees(self, head: Head) -> Fees:
+        return offer(self._rules.fees, head.next_base_fee_wei, self._tip_wei)
+
+    @asynccontextmanager
+    async def _attempting(self, doing: str, lane: Lane | None = None) -> AsyncIterator[None]:
+        """Do a part of a turn; what goes wrong marks the lane and is tried again at the next head.
+
+        Our own bugs (InvariantBroken) end the executor: its supervisor starts it anew.
+        """
+        try:
+            yield
+        except InvariantBroken:
+            raise
+        except LeaseLost as error:
+            if lane is not None:
+                lane.lost()
+            log.warning("lease_lost", chain_id=self._rules.chain_id, why=str(error))
+        except SepError as error:
+            if lane is not None:
+                lane.stale = True
+            log.warning(
+                "turn_cut_short", chain_id=self._rules.chain_id, doing=doing, why=str(error)
+            )

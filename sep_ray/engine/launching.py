@@ -1,0 +1,295 @@
+"""Record, act, record (P4): sign at the next nonce, make it durable, hand it over, write that down.
+
+A nonce exists only with signed bytes in the journal. The lease is checked before signing, by the
+database with every write, and again right before sending (P5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from sep_ray.decomposition.step import Step, StepStarted
+from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.drafting import Draft
+from sep_ray.engine.lane import Lane
+from sep_ray.engine.rules import ChainRules, Meter
+from sep_ray.engine.settling import names_of, write_all
+from sep_ray.execution import verdict
+from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose, Signed
+from sep_ray.execution.fees import Fees, bumped
+from sep_ray.execution.gas_limit import PLAIN_GAS
+from sep_ray.execution.pending import Circumstances, Move, next_move
+from sep_ray.execution.plan_text import plan_text
+from sep_ray.execution.ports import Call, Calls, Chain, Head, Unsigned
+from sep_ray.intent.intent import Side
+from sep_ray.journal.ports import Journal
+from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.ids import IdSource
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A transaction to be signed. `draft` says what a swap is for, `step` for whose sake an
+    approval is made; a filled gap has neither."""
+
+    purpose: Purpose
+    call: Call
+    gas_limit: int
+    deadline: Millis
+    step: Step | None = None
+    draft: Draft | None = None
+
+
+class Launcher:
+    """Sends a lane's transactions, and again or for more when they do not land."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        calls: Calls,
+        journal: Journal,
+        *,
+        clock: Clock,
+        steady: Clock,
+        ids: IdSource,
+        rules: ChainRules,
+        meter: Meter,
+    ) -> None:
+        self._chain = chain
+        self._calls = calls
+        self._journal = journal
+        self._clock = clock
+        self._steady = steady
+        self._ids = ids
+        self._rules = rules
+        self._meter = meter
+
+    async def launch(self, lane: Lane, jobs: Sequence[Job], fees: Fees, head: Head) -> int:
+        """Sign, record and send jobs at the lane's next nonces; return how many became durable.
+
+        A job that cannot be recorded (its step moved on, its funds are gone) leaves a gap below
+        the others, which is filled at once.
+        """
+        if not jobs:
+            return 0
+        nonces = range(lane.next_nonce, lane.next_nonce + len(jobs))
+        attempts = await self._sign(lane, list(zip(nonces, jobs, strict=True)), fees)
+        kept = await self._record(lane, list(zip(attempts, jobs, strict=True)))
+        lane.next_nonce = max((a.nonce + 1 for a in kept), default=lane.next_nonce)
+        kept += await self._fill(lane, fees)
+        await self.broadcast(lane, kept, head)
+        return len(kept)
+
+    async def upkeep(self, lane: Lane, fees: Fees, head: Head) -> None:
+        """Make the next move for everything that is not in a block."""
+        moves = self._moves(lane, head)
+        changed = await self._reprice(lane, moves, fees)
+        await self._expire(lane, [a for a, move in moves if move is Move.EXPIRE])
+        again = [a for a, move in moves if move is Move.SEND]
+        again += [a for a in lane.landed() if a.id in lane.unsettled]
+        filled = await self._fill(lane, fees)
+        await self.broadcast(lane, [*again, *changed, *filled], head)
+
+    async def broadcast(self, lane: Lane, attempts: Iterable[Attempt], head: Head) -> None:
+        """Hand the newest bytes of each over, once, in the order of nonces, and record it."""
+        ordered = sorted(attempts, key=lambda attempt: attempt.nonce)
+        if not ordered:
+            return
+        lane.require(self._steady.now())
+        found = await self._chain.send([attempt.newest for attempt in ordered])
+        writer, bookings = self._writer(lane), []
+        for attempt, judged in zip(ordered, found, strict=True):
+            self._tell("attempt_broadcast", attempt, str(judged))
+            if isinstance(judged, verdict.Rejected):
+                lane.refused[attempt.id] = judged.reason
+                continue
+            lane.refused.pop(attempt.id, None)
+            if _first_time(attempt):
+                step = lane.step_of(attempt)
+                bookings.append(writer.broadcast(attempt, step, head.number, str(judged)))
+        await write_all(self._journal, lane, bookings)
+
+    async def _sign(self, lane: Lane, jobs: Sequence[tuple[int, Job]], fees: Fees) -> list[Attempt]:
+        lane.require(self._steady.now())
+        unsigned = [
+            Unsigned(
+                chain_id=lane.chain_id,
+                nonce=nonce,
+                call=job.call,
+                gas_limit=job.gas_limit,
+                max_fee_wei=fees.max_fee_wei,
+                tip_wei=fees.tip_wei,
+            )
+            for nonce, job in jobs
+        ]
+        signed = await lane.signer.sign(unsigned)
+        now = self._clock.now()
+        return [
+            Attempt(
+                id=self._ids.next(),
+                step_id=job.step.id if job.step is not None else None,
+                purpose=job.purpose,
+                chain_id=lane.chain_id,
+                account=lane.account,
+                nonce=nonce,
+                to=job.call.to,
+                signed=(each,),
+                prepared_at=now,
+                deadline=job.deadline,
+            )
+            for (nonce, job), each in zip(jobs, signed, strict=True)
+        ]
+
+    async def _record(self, lane: Lane, prepared: Sequence[tuple[Attempt, Job]]) -> list[Attempt]:
+        """Make signed bytes durable before anybody hears of them; return what is."""
+        writer = self._writer(lane)
+        bookings = [_prepared(writer, attempt, job) for attempt, job in prepared]
+        written = await write_all(self._journal, lane, bookings)
+        kept = []
+        for booking, (_, job), durable in zip(bookings, prepared, written, strict=True):
+            if durable:
+                kept.append(booking.attempt)
+                self._tell("attempt_prepared", booking.attempt)
+                if job.draft is not None:
+                    lane.plans[booking.attempt.id] = job.draft.plan
+            else:
+                lane.unsettled.discard(booking.attempt.id)
+        return kept
+
+    async def _fill(self, lane: Lane, fees: Fees) -> list[Attempt]:
+        """Use up nonces that no transaction of ours will use, so that later ones can land."""
+        if lane.stale:
+            return []
+        holes = lane.holes()[: self._rules.round_size]
+        deadline = Millis(self._clock.now() + self._rules.lifetime_ms)
+        nothing = Job(
+            purpose=Purpose.CANCEL,
+            call=Call(to=lane.account),
+            gas_limit=PLAIN_GAS,
+            deadline=deadline,
+        )
+        if not holes:
+            return []
+        log.warning("nonces_filled", chain_id=lane.chain_id, nonces=holes)
+        attempts = await self._sign(lane, [(nonce, nothing) for nonce in holes], fees)
+        return await self._record(lane, [(attempt, nothing) for attempt in attempts])
+
+    def _moves(self, lane: Lane, head: Head) -> list[tuple[Attempt, Move]]:
+        pending = lane.pending()
+        now = self._clock.now()
+        moves = []
+        for place, attempt in enumerate(pending):
+            circumstances = Circumstances(
+                head=head,
+                now=now,
+                first=place == 0,
+                top=attempt.nonce == lane.next_nonce - 1,
+                refused=lane.refused.get(attempt.id),
+                stall_blocks=self._rules.stall_blocks,
+            )
+            moves.append((attempt, next_move(attempt, circumstances)))
+        return moves
+
+    async def _reprice(
+        self, lane: Lane, moves: Sequence[tuple[Attempt, Move]], fees: Fees
+    ) -> list[Attempt]:
+        """Sign and record replacements; where the ceiling allows none, return the old bytes."""
+        replacements: list[tuple[Attempt, Unsigned, bool]] = []
+        unchanged: list[Attempt] = []
+        for attempt, move in moves:
+            if move not in (Move.BUMP, Move.CANCEL):
+                continue
+            unsigned = self._replacement(lane, attempt, fees, cancel=move is Move.CANCEL)
+            if unsigned is None:
+                unchanged.append(attempt)
+            else:
+                replacements.append((attempt, unsigned, move is Move.CANCEL))
+        if not replacements:
+            return unchanged
+        lane.require(self._steady.now())
+        signed = await lane.signer.sign([unsigned for _, unsigned, _ in replacements])
+        writer = self._writer(lane)
+        bookings = [
+            writer.bumped(attempt, lane.step_of(attempt), _marked(version, cancel))
+            for (attempt, _, cancel), version in zip(replacements, signed, strict=True)
+        ]
+        written = await write_all(self._journal, lane, bookings)
+        changed = [b.attempt for b, durable in zip(bookings, written, strict=True) if durable]
+        for attempt in changed:
+            lane.refused.pop(attempt.id, None)
+            self._tell("attempt_bumped", attempt)
+        return [*unchanged, *changed]
+
+    def _replacement(
+        self, lane: Lane, attempt: Attempt, fees: Fees, *, cancel: bool
+    ) -> Unsigned | None:
+        newest = attempt.newest
+        before = Fees(max_fee_wei=newest.max_fee_wei, tip_wei=newest.tip_wei)
+        more = bumped(self._rules.fees, before, fees)
+        if more is None:
+            log.warning("fee_at_ceiling", **names_of(attempt))
+            return None
+        call = Call(to=lane.account) if cancel else self._calls.inside(newest.raw)
+        return Unsigned(
+            chain_id=lane.chain_id,
+            nonce=attempt.nonce,
+            call=call,
+            gas_limit=PLAIN_GAS if cancel else newest.gas_limit,
+            max_fee_wei=more.max_fee_wei,
+            tip_wei=more.tip_wei,
+        )
+
+    async def _expire(self, lane: Lane, attempts: Sequence[Attempt]) -> None:
+        """Give up bytes that no node took, and their nonce with them."""
+        writer, tries = self._writer(lane), self._rules.max_tries
+        for attempt in sorted(attempts, key=lambda each: -each.nonce):
+            detail = f"never sent: {lane.refused.get(attempt.id)}"
+            booking = writer.expired(attempt, lane.step_of(attempt), detail, tries)
+            if all(await write_all(self._journal, lane, [booking])):
+                lane.next_nonce = attempt.nonce
+                self._tell("attempt_expired", attempt, detail)
+
+    def _writer(self, lane: Lane) -> Writer:
+        return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
+
+    def _tell(self, event: str, attempt: Attempt, words: str = "") -> None:
+        log.info(event, **names_of(attempt), words=words)
+        labels = {"chain_id": str(attempt.chain_id), "purpose": attempt.purpose.value}
+        self._meter.count(event, labels)
+
+
+def _prepared(writer: Writer, attempt: Attempt, job: Job) -> Booking:
+    draft = job.draft
+    if draft is None:
+        return writer.prepared(attempt, job.step)
+    plan = draft.plan
+    started = StepStarted(
+        attempt_id=attempt.id,
+        reserved=draft.reserve,
+        quoted=plan.amount_out if plan.side is Side.SELL else plan.amount_in,
+        plan=plan_text(plan),
+    )
+    return writer.started(attempt, draft.step, started)
+
+
+def _first_time(attempt: Attempt) -> bool:
+    """Whether handing it over says something new: else the journal knows already."""
+    if attempt.status is AttemptStatus.PREPARED:
+        return True
+    return attempt.status is AttemptStatus.BROADCAST and attempt.sent_block is None
+
+
+def _marked(signed: Signed, cancel: bool) -> Signed:
+    return Signed(
+        raw=signed.raw,
+        tx_hash=signed.tx_hash,
+        max_fee_wei=signed.max_fee_wei,
+        tip_wei=signed.tip_wei,
+        gas_limit=signed.gas_limit,
+        cancel=cancel,
+    )

@@ -1,0 +1,181 @@
+"""From ready steps to transactions: which, by which path, at what limit, after what approval."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from sep_ray.decomposition.step import Step
+from sep_ray.engine.booking import Writer
+from sep_ray.engine.drafting import (
+    Approval,
+    Deferred,
+    Draft,
+    Purse,
+    Refused,
+    approvals,
+    drafted,
+)
+from sep_ray.engine.lane import Lane
+from sep_ray.engine.launching import Job, Launcher
+from sep_ray.engine.planning import Planner, Trade, WorkingMarket
+from sep_ray.engine.rules import ChainRules
+from sep_ray.execution.attempt import Purpose
+from sep_ray.execution.fees import Fees
+from sep_ray.execution.gas_limit import APPROVAL_GAS
+from sep_ray.execution.ports import Accounts, Calls, Head
+from sep_ray.journal.ports import Journal, Ledger, Steps
+from sep_ray.journal.records import VersionConflict
+from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.portfolio.ledger import TREASURY
+
+log = structlog.get_logger()
+
+
+class SendingStore(Journal, Steps, Ledger, Protocol):
+    """What sending reads and writes."""
+
+
+class Sender:
+    """Sends rounds of ready steps. Keeps nothing but which of them wait for another block."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        planner: Planner,
+        accounts: Accounts,
+        calls: Calls,
+        store: SendingStore,
+        clock: Clock,
+        rules: ChainRules,
+    ) -> None:
+        self._launcher = launcher
+        self._planner = planner
+        self._accounts = accounts
+        self._calls = calls
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._waiting: set[UUID] = set()
+        self._waiting_at = ""
+
+    async def round(self, lane: Lane, head: Head, market: WorkingMarket, fees: Fees) -> int:
+        """Send what is ready, at most one round; return how many steps were moved on."""
+        room = min(self._rules.round_size, self._rules.max_in_flight - len(lane.pending()))
+        steps = await self._ready(head, room) if room > 0 else []
+        if not steps:
+            return 0
+        drafts, refused = await self._drafts(lane, steps, head, market, fees)
+        await self._refuse(lane, refused)
+        jobs = await self._approval_jobs(lane, drafts, head)
+        jobs += [self._swap_job(lane, draft) for draft in drafts]
+        return await self._launcher.launch(lane, jobs, fees, head) + len(refused)
+
+    async def _ready(self, head: Head, room: int) -> list[Step]:
+        """Return ready steps in order, without those found waiting at this very head."""
+        if self._waiting_at != head.hash:
+            self._waiting, self._waiting_at = set(), head.hash
+        now = self._clock.now()
+        found = await self._store.ready_steps(self._rules.chain_id, room + len(self._waiting))
+        return [s for s in found if s.id not in self._waiting and s.deadline > now][:room]
+
+    async def _drafts(
+        self, lane: Lane, steps: Sequence[Step], head: Head, market: WorkingMarket, fees: Fees
+    ) -> tuple[list[Draft], list[Refused]]:
+        price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
+        requests = [
+            Trade.of(step).request(
+                head.timestamp + -(-self._lifetime(step) // 1_000), price, mix_venues=mix
+            )
+            for step in steps
+        ]
+        options = await self._planner.options(market.now, requests)
+        purse = await self._purse(lane, steps)
+        drafts: list[Draft] = []
+        refused: list[Refused] = []
+        for step, option in zip(steps, options, strict=True):
+            outcome = drafted(step, self._planner.decide(option, market), purse, fees)
+            match outcome:
+                case Draft():
+                    drafts.append(outcome)
+                    market.take(outcome.plan)
+                case Refused():
+                    refused.append(outcome)
+                case Deferred():
+                    self._waiting.add(step.id)
+                    log.info("step_deferred", step_id=str(step.id), why=outcome.why)
+        return drafts, refused
+
+    def _lifetime(self, step: Step) -> int:
+        return min(step.deadline - self._clock.now(), self._rules.lifetime_ms)
+
+    async def _purse(self, lane: Lane, steps: Sequence[Step]) -> Purse:
+        owners = sorted({TREASURY, *(step.strategy_id for step in steps)})
+        holdings = await asyncio.gather(*(self._store.holdings(owner) for owner in owners))
+        promised = sum(a.newest.gas_limit * a.newest.max_fee_wei for a in lane.pending())
+        live = [step for a in lane.pending() if (step := lane.step_of(a)) is not None]
+        lines = (line for each in holdings for line in each)
+        return Purse(lines, live, self._rules.coin, promised)
+
+    async def _approval_jobs(self, lane: Lane, drafts: Sequence[Draft], head: Head) -> list[Job]:
+        """Return the approvals that must be mined before these swaps."""
+        wanted = [(draft, self._calls.spender(draft.plan)) for draft in drafts]
+        allowed: dict[tuple[str, str], int] = {}
+        for spender in sorted({spender for _, spender in wanted}):
+            tokens = sorted({d.step.sell.address for d, by in wanted if by == spender})
+            units = await self._accounts.allowances(lane.account, spender, tokens, head)
+            allowed |= {(t, spender): n for t, n in zip(tokens, units, strict=True)}
+        in_use = [
+            (step.sell.address, attempt.to)
+            for attempt in lane.pending()
+            if attempt.purpose is Purpose.SWAP and (step := lane.step_of(attempt)) is not None
+        ]
+        needed = approvals(wanted, allowed, in_use, self._rules.zero_first)
+        return [job for approval in needed for job in self._approval(approval)]
+
+    def _approval(self, approval: Approval) -> list[Job]:
+        amounts = [0, approval.units] if approval.reset else [approval.units]
+        return [
+            Job(
+                purpose=Purpose.APPROVAL,
+                call=self._calls.approval(approval.token, approval.spender, units),
+                gas_limit=APPROVAL_GAS,
+                deadline=self._deadline(approval.step),
+                step=approval.step,
+            )
+            for units in amounts
+        ]
+
+    def _swap_job(self, lane: Lane, draft: Draft) -> Job:
+        return Job(
+            purpose=Purpose.SWAP,
+            call=self._calls.swap(draft.plan, lane.account),
+            gas_limit=draft.gas_limit,
+            deadline=self._deadline(draft.step),
+            step=draft.step,
+            draft=draft,
+        )
+
+    def _deadline(self, step: Step) -> Millis:
+        return Millis(self._clock.now() + self._lifetime(step))
+
+    async def _refuse(self, lane: Lane, refused: Sequence[Refused]) -> None:
+        """Fail steps that cannot be done; who moved one meanwhile was first."""
+        writer = Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
+        for each in refused:
+            commit, step = writer.failed(each.step, each.reason, each.detail)
+            try:
+                await self._store.commit(commit)
+            except VersionConflict:
+                continue
+            log.info(
+                "step_failed",
+                step_id=str(step.id),
+                intent_id=str(step.intent_id),
+                reason=each.reason.value,
+                detail=each.detail,
+            )
