@@ -140,8 +140,8 @@ SELECT body FROM strategies WHERE $1::text IS NULL OR id = $1 ORDER BY id;
 -- name: save_state
 -- Keep a strategy's state if its version follows the one kept; no row when it does not.
 INSERT INTO strategy_states AS s (strategy_id, state, version)
-SELECT $1, $2, $3
-WHERE $3 = 1 OR EXISTS (SELECT FROM strategy_states WHERE strategy_id = $1)
+SELECT $1, $2, $3::bigint
+WHERE $3::bigint = 1 OR EXISTS (SELECT FROM strategy_states WHERE strategy_id = $1)
 ON CONFLICT (strategy_id) DO UPDATE SET state = excluded.state, version = excluded.version
 WHERE s.version + 1 = excluded.version
 RETURNING version;
