@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log, sqrt
 from typing import Final
 
@@ -35,25 +37,34 @@ def volatilities(closes: Sequence[float], interval_s: float) -> list[Volatility]
     a starts at 1/t, so that early forecasts are plain means. Closes must be positive.
     """
     known = [UNKNOWN] if closes else []
-    short = long = 0.0
-    per_hour = HOUR / interval_s
-    a_short = 1 - 2 ** (-interval_s / SHORT_HALF_LIFE_S)
-    a_long = 1 - 2 ** (-interval_s / LONG_HALF_LIFE_S)
-    for count in range(1, len(closes)):
-        square = (log(closes[count] / closes[count - 1]) * BP) ** 2 * per_hour
-        expected = short
-        short += max(a_short, 1 / count) * (square - short)
-        long += max(a_long, 1 / count) * (square - long)
-        known.append(
-            Volatility(
-                sigma_bp=sqrt(short),
-                ratio=sqrt(short / long) if long > 0 else 1.0,
-                jump=sqrt(square / expected) if expected > 0 else 0.8,
-            )
-        )
-    return known
+    return known + [_volatility(*state) for state in _states(closes, interval_s)]
 
 
 def volatility(closes: Sequence[float], interval_s: float) -> Volatility:
-    """Return the forecast after the last close; the default when fewer than two are known."""
-    return volatilities(closes, interval_s)[-1] if len(closes) > 1 else UNKNOWN
+    """Return the forecast after the last close; UNKNOWN when fewer than two are known."""
+    last = deque(_states(closes, interval_s), maxlen=1)
+    return _volatility(*last[0]) if last else UNKNOWN
+
+
+def _states(
+    closes: Sequence[float], interval_s: float
+) -> Iterator[tuple[float, float, float, float]]:
+    """Yield short and long variance per hour, the newest square, and what was expected of it."""
+    short = long = 0.0
+    per_hour = HOUR / interval_s * BP**2
+    a_short = 1 - 2 ** (-interval_s / SHORT_HALF_LIFE_S)
+    a_long = 1 - 2 ** (-interval_s / LONG_HALF_LIFE_S)
+    for count, (before, after) in enumerate(pairwise(closes), start=1):
+        square = log(after / before) ** 2 * per_hour
+        expected = short
+        short += max(a_short, 1 / count) * (square - short)
+        long += max(a_long, 1 / count) * (square - long)
+        yield short, long, square, expected
+
+
+def _volatility(short: float, long: float, square: float, expected: float) -> Volatility:
+    return Volatility(
+        sigma_bp=sqrt(short),
+        ratio=sqrt(short / long) if long > 0 else 1.0,
+        jump=sqrt(square / expected) if expected > 0 else 0.8,
+    )
