@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.chains", "tests.fixtures.services"]
+pytest_plugins = ["tests.fixtures.chains", "tests.fixtures.services", "tests.fixtures.stores"]
 
 # A busy machine is no counterexample. Where CI is set, hypothesis has a profile that says so too.
 settings.register_profile("patient", deadline=None, print_blob=True)

@@ -45,11 +45,7 @@ def translated(phase: Phase) -> Iterator[None]:
     try:
         yield
     except LOST as error:
-        if phase.committing:
-            raise Indeterminate(
-                "the database was lost while committing", why=_why(error)
-            ) from error
-        raise Transient("the database is not there", why=_why(error)) from error
+        raise _unanswered(error, phase) from error
     except asyncpg.PostgresError as error:
         raise _answered(error) from error
 
@@ -68,7 +64,7 @@ def _answered(error: asyncpg.PostgresError) -> SepError:
         return Transient("the database could not do it now", why=_why(error))
     if isinstance(error, asyncpg.DataError):
         return Rejected("the database cannot store this", why=_why(error))
-    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError | asyncpg.SyntaxOrAccessError):
         return InvariantBroken("a database rule was broken", why=_why(error))
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
         return Rejected("the database refuses us", why=_why(error))
