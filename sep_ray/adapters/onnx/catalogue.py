@@ -12,9 +12,11 @@ from typing import Final
 
 from sep_ray.adapters.onnx.guarded import Bounds, Guarded, Spec
 from sep_ray.adapters.onnx.session import ModelUnavailable, OnnxModel, find_models
+from sep_ray.decomposition import slicing
 from sep_ray.priority import features as priority
 from sep_ray.priority import rank
 from sep_ray.routing import cost
+from sep_ray.strategy import signals
 
 PRIORITIZER: Final = Spec(
     name="prioritizer",
@@ -25,7 +27,8 @@ PRIORITIZER: Final = Spec(
 
 
 def _cost_formula(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    named = (dict(zip(cost.FEATURES, map(int, row), strict=True)) for row in rows)
+    whole = ([max(int(value), 0) for value in row] for row in rows)
+    named = (dict(zip(cost.FEATURES, row, strict=True)) for row in whole)
     estimates = [cost.estimate(cost.CostRow(**row)) for row in named]
     return [[float(e.gas), float(e.slippage_ppm), float(e.inclusion_blocks)] for e in estimates]
 
@@ -41,8 +44,32 @@ COST: Final = Spec(
     formula=_cost_formula,
 )
 
-SPECS: Final[Mapping[str, Spec]] = MappingProxyType({s.name: s for s in (PRIORITIZER, COST)})
+SLICE: Final = Spec(
+    name="slice",
+    features=slicing.FEATURES,
+    outputs=tuple(
+        Bounds(name=f"impact_{slices}_bp", floor=0.0, ceiling=slicing.MAX_IMPACT_BP)
+        for slices in slicing.ACTIONS[1:]
+    ),
+    formula=slicing.fallback,
+)
+
+MOMENTUM: Final = Spec(
+    name="momentum",
+    features=signals.FEATURES,
+    outputs=(
+        Bounds(name="direction", floor=-1.0, ceiling=1.0),
+        Bounds(name="size_bp", floor=0.0, ceiling=10_000.0),
+    ),
+    formula=signals.fallback,
+)
+
+SPECS: Final[Mapping[str, Spec]] = MappingProxyType(
+    {spec.name: spec for spec in (PRIORITIZER, COST, SLICE)}
+)
 """Every model behind Serve, by name."""
+SIGNALS: Final[Mapping[str, Spec]] = MappingProxyType({MOMENTUM.name: MOMENTUM})
+"""Signal models with a formula of their own, which run in their strategy's process."""
 
 
 def guarded(spec: Spec, models: Path | None, budget_s: float) -> Guarded:
@@ -51,4 +78,6 @@ def guarded(spec: Spec, models: Path | None, budget_s: float) -> Guarded:
         model = OnnxModel.load(find_models(models) / spec.name, spec.features)
     except ModelUnavailable as error:
         return Guarded(spec, None, budget_s=budget_s, absent=str(error))
+    if model.about.outputs != tuple(bounds.name for bounds in spec.outputs):
+        return Guarded(spec, None, budget_s=budget_s, absent="the model answers other questions")
     return Guarded(spec, model, budget_s=budget_s)
