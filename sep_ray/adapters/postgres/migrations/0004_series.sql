@@ -17,8 +17,18 @@ EXCEPTION WHEN insufficient_privilege THEN
     RETURN false;
 END $$;
 
--- Make a time series with these columns beside `at timestamptz`, in chunks of one day. Where the
--- licence allows, chunks older than a week are compressed by these segments.
+-- Compress a hypertable's chunks that are older than a week, each segment's rows together.
+CREATE FUNCTION compress_series(series text, segments text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = %L)',
+        series, segments
+    );
+    PERFORM add_compression_policy(series::regclass, interval '7 days');
+END $$;
+
+-- Make a time series with these columns beside `at timestamptz`, in chunks of one day; compressed
+-- where the extension's licence allows it.
 CREATE FUNCTION make_series(series text, columns text, segments text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -30,15 +40,9 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE %I (at timestamptz NOT NULL, %s)', series, columns);
-    EXECUTE format(
-        'SELECT create_hypertable(%L, %L, chunk_time_interval => interval ''1 day'')', series, 'at'
-    );
+    PERFORM create_hypertable(series::regclass, 'at', chunk_time_interval => interval '1 day');
     IF current_setting('timescaledb.license', true) = 'timescale' THEN
-        EXECUTE format(
-            'ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = %L)',
-            series, segments
-        );
-        EXECUTE format('SELECT add_compression_policy(%L, interval ''7 days'')', series);
+        PERFORM compress_series(series, segments);
     END IF;
 END $$;
 

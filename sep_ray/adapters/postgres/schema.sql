@@ -1,0 +1,296 @@
+CREATE FUNCTION public.accept_intents(ids uuid[], strategies text[], types text[], chains bigint[], principals text[], keys text[], digests bytea[], ats bigint[], states text[], bodies text[], hashes bytea[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    written bigint;
+    newest bigint;
+BEGIN
+    IF array_length(array_remove(keys, NULL), 1) > 0 THEN
+        INSERT INTO idempotency_keys (principal, key, digest, intent_id, created_at)
+        SELECT n.principal, n.key, n.digest, n.id, n.at
+        FROM unnest(principals, keys, digests, ids, ats) AS n (principal, key, digest, id, at)
+        WHERE n.key IS NOT NULL
+        ORDER BY n.principal, n.key  -- always the same order: two batches cannot deadlock
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS written = ROW_COUNT;
+        IF written <> array_length(array_remove(keys, NULL), 1) THEN
+            RAISE EXCEPTION 'a key is taken' USING ERRCODE = 'SEP01';
+        END IF;
+    END IF;
+    INSERT INTO intents (id, strategy_id, type, chain_id, status, version, body)
+    SELECT n.id, n.strategy, n.type, n.chain, 'ACCEPTED', 1, n.state::json
+    FROM unnest(ids, strategies, types, chains, states) AS n (id, strategy, type, chain, state)
+    ORDER BY n.id
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written <> array_length(ids, 1) THEN
+        RAISE EXCEPTION 'an intent is known' USING ERRCODE = 'SEP01';
+    END IF;
+    PERFORM lock_journal();
+    SELECT coalesce(max(seq), 0) INTO newest FROM events;
+    INSERT INTO events (
+        seq, stream_id, version, kind, body, occurred_at, correlation_id, previous_hash, hash
+    )
+    SELECT newest + n.place, 'intent/' || n.id, 1, 'IntentAccepted', n.body::json, n.at, n.id,
+        decode(repeat('00', 32), 'hex'), n.hash
+    FROM unnest(ids, bodies, ats, hashes) WITH ORDINALITY AS n (id, body, at, hash, place);
+    PERFORM pg_notify('events', '');
+END $$;
+CREATE FUNCTION public.compress_series(series text, segments text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    EXECUTE format(
+        'ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = %L)',
+        series, segments
+    );
+    PERFORM add_compression_policy(series::regclass, interval '7 days');
+END $$;
+CREATE FUNCTION public.ensure_partitions(series text, first timestamp with time zone, last timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    day date;
+BEGIN
+    IF (SELECT relkind FROM pg_class WHERE oid = series::regclass) <> 'p' THEN
+        RETURN;
+    END IF;
+    FOR day IN
+        SELECT generate_series((first AT TIME ZONE 'UTC')::date, (last AT TIME ZONE 'UTC')::date,
+            interval '1 day')::date
+    LOOP
+        IF to_regclass(format('%I', series || to_char(day, '_YYYYMMDD'))) IS NULL THEN
+            PERFORM pg_advisory_xact_lock(7305238);
+            EXECUTE format(
+                'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                series || to_char(day, '_YYYYMMDD'), series,
+                day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC'
+            );
+        END IF;
+    END LOOP;
+END $$;
+CREATE FUNCTION public.lock_journal() RETURNS void
+    LANGUAGE sql
+    AS $$
+    SELECT pg_advisory_xact_lock(7305237)
+$$;
+CREATE FUNCTION public.make_series(series text, columns text, segments text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NOT use_timescale() THEN
+        EXECUTE format(
+            'CREATE TABLE %I (at timestamptz NOT NULL, %s) PARTITION BY RANGE (at)',
+            series, columns
+        );
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE %I (at timestamptz NOT NULL, %s)', series, columns);
+    PERFORM create_hypertable(series::regclass, 'at', chunk_time_interval => interval '1 day');
+    IF current_setting('timescaledb.license', true) = 'timescale' THEN
+        PERFORM compress_series(series, segments);
+    END IF;
+END $$;
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the journal is append-only' USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE FUNCTION public.use_timescale() RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+        RETURN true;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+        OR current_setting('shared_preload_libraries') NOT LIKE '%timescaledb%' THEN
+        RETURN false;
+    END IF;
+    CREATE EXTENSION timescaledb;
+    RETURN true;
+EXCEPTION WHEN insufficient_privilege THEN
+    RETURN false;
+END $$;
+CREATE TABLE public.attempts (
+    id uuid NOT NULL,
+    step_id uuid,
+    chain_id bigint NOT NULL,
+    account text NOT NULL,
+    nonce bigint NOT NULL,
+    status text NOT NULL,
+    hashes text[] NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT attempts_nonce_check CHECK ((nonce >= 0)),
+    CONSTRAINT attempts_status_check CHECK ((status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text, 'FINAL'::text, 'FINAL_REVERTED'::text, 'REPLACED'::text, 'DROPPED'::text, 'EXPIRED'::text, 'CANCELLED'::text]))),
+    CONSTRAINT attempts_version_check CHECK ((version > 0))
+);
+CREATE TABLE public.balances (
+    strategy_id text NOT NULL,
+    chain_id bigint NOT NULL,
+    asset text NOT NULL,
+    bucket text NOT NULL,
+    units numeric(78,0) NOT NULL,
+    CONSTRAINT holdings_not_negative CHECK (((units >= (0)::numeric) OR (bucket = ANY (ARRAY['funding'::text, 'spent'::text, 'received'::text, 'gas'::text]))))
+);
+CREATE TABLE public.cursors (
+    name text NOT NULL,
+    seq bigint NOT NULL,
+    CONSTRAINT cursors_seq_check CHECK ((seq >= 0))
+);
+CREATE TABLE public.events (
+    seq bigint NOT NULL,
+    stream_id text NOT NULL,
+    version integer NOT NULL,
+    aggregate text GENERATED ALWAYS AS (split_part(stream_id, '/'::text, 1)) STORED NOT NULL,
+    kind text NOT NULL,
+    body json NOT NULL,
+    occurred_at bigint NOT NULL,
+    correlation_id uuid NOT NULL,
+    causation_id uuid,
+    previous_hash bytea NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT events_aggregate_check CHECK ((aggregate = ANY (ARRAY['intent'::text, 'step'::text, 'attempt'::text, 'account'::text, 'strategy'::text]))),
+    CONSTRAINT events_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT events_previous_hash_check CHECK ((length(previous_hash) = 32)),
+    CONSTRAINT events_version_check CHECK ((version > 0))
+);
+CREATE TABLE public.gas_ticks (
+    at timestamp with time zone NOT NULL,
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    base_fee_wei numeric(78,0) NOT NULL,
+    tip_wei numeric(78,0) NOT NULL
+)
+PARTITION BY RANGE (at);
+CREATE TABLE public.idempotency_keys (
+    principal text NOT NULL,
+    key text NOT NULL,
+    digest bytea NOT NULL,
+    intent_id uuid NOT NULL,
+    created_at bigint NOT NULL
+);
+CREATE TABLE public.intents (
+    id uuid NOT NULL,
+    strategy_id text NOT NULL,
+    type text NOT NULL,
+    chain_id bigint NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT intents_status_check CHECK ((status = ANY (ARRAY['ACCEPTED'::text, 'ACTIVE'::text, 'CANCELLING'::text, 'COMPLETED'::text, 'PARTIALLY_COMPLETED'::text, 'CANCELLED'::text, 'EXPIRED'::text, 'REJECTED'::text, 'FAILED'::text]))),
+    CONSTRAINT intents_type_check CHECK ((type = ANY (ARRAY['ACQUIRE'::text, 'DISPOSE'::text, 'REBALANCE'::text, 'LIQUIDATE'::text, 'BRIDGE'::text]))),
+    CONSTRAINT intents_version_check CHECK ((version > 0))
+);
+CREATE TABLE public.leases (
+    name text NOT NULL,
+    holder text NOT NULL,
+    epoch bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT leases_epoch_check CHECK ((epoch > 0))
+);
+CREATE TABLE public.market_ticks (
+    at timestamp with time zone NOT NULL,
+    chain_id bigint NOT NULL,
+    base text NOT NULL,
+    quote text NOT NULL,
+    block_number bigint NOT NULL,
+    numerator numeric(78,0) NOT NULL,
+    denominator numeric(78,0) NOT NULL,
+    CONSTRAINT market_ticks_denominator_check CHECK ((denominator > (0)::numeric))
+)
+PARTITION BY RANGE (at);
+CREATE TABLE public.postings (
+    seq bigint NOT NULL,
+    line integer NOT NULL,
+    correlation_id uuid NOT NULL,
+    strategy_id text NOT NULL,
+    chain_id bigint NOT NULL,
+    asset text NOT NULL,
+    bucket text NOT NULL,
+    delta numeric(78,0) NOT NULL,
+    proof text NOT NULL,
+    CONSTRAINT postings_bucket_check CHECK ((bucket = ANY (ARRAY['available'::text, 'reserved'::text, 'in_flight'::text, 'refund_due'::text, 'funding'::text, 'spent'::text, 'received'::text, 'gas'::text])))
+);
+CREATE TABLE public.schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+CREATE TABLE public.steps (
+    id uuid NOT NULL,
+    intent_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    chain_id bigint NOT NULL,
+    status text NOT NULL,
+    priority double precision NOT NULL,
+    due bigint NOT NULL,
+    deadline bigint NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT steps_ordinal_check CHECK ((ordinal >= 0)),
+    CONSTRAINT steps_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'READY'::text, 'WORKING'::text, 'DONE'::text, 'FAILED'::text, 'SKIPPED'::text, 'CANCELLED'::text, 'EXPIRED'::text]))),
+    CONSTRAINT steps_version_check CHECK ((version > 0))
+);
+CREATE TABLE public.strategies (
+    id text NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT strategies_status_check CHECK ((status = ANY (ARRAY['RUNNING'::text, 'PAUSED'::text, 'STOPPED'::text]))),
+    CONSTRAINT strategies_version_check CHECK ((version > 0))
+);
+CREATE TABLE public.strategy_states (
+    strategy_id text NOT NULL,
+    version bigint NOT NULL,
+    state text NOT NULL,
+    CONSTRAINT strategy_states_version_check CHECK ((version > 0))
+);
+ALTER TABLE ONLY public.attempts
+    ADD CONSTRAINT attempts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.balances
+    ADD CONSTRAINT balances_pkey PRIMARY KEY (strategy_id, asset, bucket);
+ALTER TABLE ONLY public.cursors
+    ADD CONSTRAINT cursors_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (stream_id, version);
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT events_seq_key UNIQUE (seq);
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, key);
+ALTER TABLE ONLY public.intents
+    ADD CONSTRAINT intents_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.leases
+    ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.postings
+    ADD CONSTRAINT postings_pkey PRIMARY KEY (seq, line);
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY public.steps
+    ADD CONSTRAINT steps_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.strategies
+    ADD CONSTRAINT strategies_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.strategy_states
+    ADD CONSTRAINT strategy_states_pkey PRIMARY KEY (strategy_id);
+CREATE INDEX attempts_hash ON public.attempts USING gin (hashes);
+CREATE INDEX attempts_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status <> 'EXPIRED'::text);
+CREATE UNIQUE INDEX attempts_one_live_per_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text]));
+CREATE INDEX attempts_step ON public.attempts USING btree (step_id, nonce);
+CREATE INDEX balances_chain ON public.balances USING btree (chain_id, asset);
+CREATE INDEX events_aggregate ON public.events USING btree (aggregate, seq);
+CREATE INDEX events_correlation ON public.events USING btree (correlation_id, seq);
+CREATE INDEX events_occurred_at ON public.events USING brin (occurred_at);
+CREATE UNIQUE INDEX gas_ticks_block ON ONLY public.gas_ticks USING btree (chain_id, block_number, at);
+CREATE INDEX intents_status ON public.intents USING btree (status, id);
+CREATE INDEX intents_strategy ON public.intents USING btree (strategy_id, id);
+CREATE UNIQUE INDEX market_ticks_block ON ONLY public.market_ticks USING btree (chain_id, base, quote, block_number, at);
+CREATE INDEX postings_correlation ON public.postings USING btree (correlation_id, seq, line);
+CREATE INDEX steps_intent ON public.steps USING btree (intent_id, ordinal);
+CREATE INDEX steps_pending_due ON public.steps USING btree (due, intent_id) WHERE (status = 'PENDING'::text);
+CREATE INDEX steps_ready ON public.steps USING btree (chain_id, priority DESC, deadline, id) WHERE (status = 'READY'::text);
+CREATE INDEX steps_ready_deadline ON public.steps USING btree (deadline, intent_id) WHERE (status = 'READY'::text);
+CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+CREATE TRIGGER postings_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.postings FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
