@@ -12,11 +12,13 @@ from ray.actor import ActorClass, ActorProxy
 from actors.host import EngineHost
 from actors.market import ActorMarket
 from actors.names import INTENT_ROUTER, NAMESPACE
-from actors.served_model import ModelSlicer, ServedModel
+from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
-from sep_ray.bootstrap import NUMERAIRES, open_store
+from sep_ray.bootstrap.chain import NUMERAIRES
+from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.facts import FactSource
 from sep_ray.engine.router import IntentRouter
+from sep_ray.engine.slicing import ModelSlicer
 from sep_ray.intent.states import IntentRecord, Status
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.logs import configure

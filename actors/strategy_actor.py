@@ -1,12 +1,13 @@
 """The Ray shell around one StrategyHost. No decisions live here.
 
-It imports neither chain nor web libraries: an idle one costs little, and settings say how many
-strategies share it.
+It imports neither chain nor web libraries (bootstrap does, so the store is opened here): an idle
+one costs little more than an empty actor, and settings say how many strategies share it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,11 @@ from ray.actor import ActorClass, ActorProxy
 from actors.host import EngineHost
 from actors.names import NAMESPACE
 from sep_ray.adapters.evm.addresses import TOKENS
-from sep_ray.bootstrap import open_store
+from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
 from sep_ray.engine.strategies import StrategyHost
 from sep_ray.kernel.clock import SystemClock
+from sep_ray.kernel.errors import Rejected
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 from sep_ray.strategy.record import StrategyRecord
@@ -38,10 +40,16 @@ class StrategyShell:
 
     async def _main(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
-        async with open_store(self._settings, clock) as store:
+        url = self._settings.postgres_url
+        if url is None:
+            raise Rejected("no database is configured", setting="SEP_POSTGRES_URL")
+        store = await PostgresStore.connect(url.get_secret_value(), clock=clock)
+        try:
             self._strategies = StrategyHost(store, clock, Tokens(TOKENS.values()), self._mine)
             self._host.running()
             await self._strategies.run(stop)
+        finally:
+            await store.close()
 
     def _mine(self, records: Sequence[StrategyRecord]) -> Sequence[str]:
         placed = placement(records, self._settings.strategies_per_actor)
@@ -55,9 +63,9 @@ class StrategyShell:
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
-        """Return the engine's state and that of each strategy."""
+        """Return the engine's state, that of each strategy, and the process's id."""
         strategies = self._strategies.health() if self._strategies is not None else {}
-        return {**self._host.status(), **strategies}
+        return {**self._host.status(), **strategies, "pid": os.getpid()}
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
@@ -65,7 +73,9 @@ class StrategyShell:
         self._host.stop(timeout_s=5.0)
 
 
-_Strategy: ActorClass[StrategyShell] = ray.remote(StrategyShell)
+_Strategy: ActorClass[StrategyShell] = ray.remote(concurrency_groups={"control": 1})(  # type: ignore[call-overload]  # Ray's stubs lack the option
+    StrategyShell
+)
 
 
 def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:
@@ -78,5 +88,4 @@ def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
-        concurrency_groups={"control": 1},
     ).remote(name)

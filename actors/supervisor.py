@@ -30,7 +30,8 @@ from actors.names import (
 )
 from actors.router import start_intent_router
 from actors.strategy_actor import start_strategy_actor
-from sep_ray.bootstrap import CHAINS, open_store
+from sep_ray.bootstrap.chain import CHAINS
+from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
 from sep_ray.journal.ports import Strategies
 from sep_ray.kernel.clock import SystemClock

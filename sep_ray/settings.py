@@ -25,14 +25,19 @@ class Settings(BaseSettings):
     ethereum_rpc_url: SecretStr | None = Field(None, description="chain 1; else a local chain")
     arbitrum_rpc_url: SecretStr | None = Field(None, description="chain 42161; else a local one")
 
+    keystore_file: Path | None = Field(None, description="encrypted key; else a local chain's own")
+    keystore_password: SecretStr | None = None
+
     http_host: str = "127.0.0.1"
     http_port: int = Field(8700, ge=0, le=65_535, description="0 takes a free port")
     api_replicas: int = Field(1, ge=1, le=64)
+    model_replicas: int = Field(1, ge=1, le=64, description="of each model")
     jwt_secret: SecretStr | None = Field(
         None, min_length=32, description="else made at first start"
     )
     submissions_per_minute: int = Field(10, ge=1, le=10_000_000, description="per principal")
     max_body_bytes: int = Field(4_000_000, ge=1_000)
+    bench_routes: bool = Field(False, description="add POST /v1/bench/noop, which does nothing")
 
     ethereum_block_seconds: float = Field(1.0, ge=0.05, le=60)
     arbitrum_block_seconds: float = Field(0.25, ge=0.05, le=60)
@@ -50,7 +55,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("state_dir", "cache_dir", "models_dir", "market_data")
+    @field_validator("state_dir", "cache_dir", "models_dir", "market_data", "keystore_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

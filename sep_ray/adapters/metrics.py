@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,15 @@ redis_operations: Final = Counter("redis_operations_total", "Calls to Redis", ["
 websocket_connections_active: Final = Gauge(
     "websocket_connections_active", "Open event streams", multiprocess_mode="livesum"
 )
+attempt_events: Final = Counter(
+    "attempt_events_total", "What happened to transactions", ["event", "chain_id", "purpose"]
+)
+gas_used: Final = Histogram(
+    "gas_used",
+    "Gas of transactions that landed",
+    ["chain_id", "purpose"],
+    buckets=(50_000, 100_000, 150_000, 200_000, 300_000, 500_000, 1_000_000, 3_000_000),
+)
 requests_refused: Final = Counter(
     "requests_refused_total", "Requests answered with a problem", ["code"]
 )
@@ -54,6 +64,20 @@ requests_refused: Final = Counter(
 def submitted(intent: Intent) -> None:
     """Count an intent that has become durable."""
     intents_submitted.labels(intent.type.value, str(intent.chain_id)).inc()
+
+
+class ProcessMeter:
+    """Where an executor's figures go. Implements the engine's Meter port."""
+
+    def count(self, name: str, labels: Mapping[str, str], by: int = 1) -> None:
+        """Add to `attempt_events_total`."""
+        chain_id, purpose = labels.get("chain_id", ""), labels.get("purpose", "")
+        attempt_events.labels(name, chain_id, purpose).inc(by)
+
+    def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:
+        """Record gas."""
+        if name == "gas_used":
+            gas_used.labels(labels.get("chain_id", ""), labels.get("purpose", "")).observe(value)
 
 
 def exposition() -> bytes:

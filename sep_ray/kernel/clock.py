@@ -23,6 +23,13 @@ class SystemClock:
         return Millis(time.time_ns() // 1_000_000)
 
 
+class SteadyClock:
+    """Never jumps, since it counts from an arbitrary instant: for durations only."""
+
+    def now(self) -> Millis:
+        return Millis(time.monotonic_ns() // 1_000_000)
+
+
 @dataclass(slots=True)
 class ManualClock:
     """A clock that moves only when told; for tests and simulations."""

@@ -1,0 +1,103 @@
+"""The Ray shell around one chain's executor. No decisions live here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray.actor import ActorClass, ActorProxy
+
+from actors.host import EngineHost
+from actors.names import NAMESPACE, executor_name
+from actors.served_model import ServedModel
+from sep_ray.adapters import metrics
+from sep_ray.bootstrap.chain import open_executor
+from sep_ray.bootstrap.store import open_store
+from sep_ray.engine.executor import ChainExecutor
+from sep_ray.engine.planning import Trade
+from sep_ray.kernel.clock import SystemClock
+from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import ChainId
+from sep_ray.logs import configure
+from sep_ray.routing.plan import Plan
+from sep_ray.routing.reasons import NoRoute
+from sep_ray.routing.snapshot import Snapshot
+from sep_ray.settings import Settings
+
+QUOTE_S = 5.0
+
+
+class ChainExecutorShell:
+    """One per chain; its lanes hold their leases in the database, not in the actor's name."""
+
+    def __init__(self, chain_id: ChainId) -> None:
+        self._chain_id = chain_id
+        self._settings = Settings()
+        configure(self._settings.log_format, self._settings.log_level)
+        self._executor: ChainExecutor | None = None
+        self._host = EngineHost(executor_name(chain_id), self._main)
+
+    async def _main(self, stop: asyncio.Event) -> None:
+        model = ServedModel("cost", self._settings.model_timeout_ms / 1_000)
+        async with open_store(self._settings, SystemClock()) as store:
+            opened = open_executor(
+                self._settings, self._chain_id, store, model, metrics.ProcessMeter()
+            )
+            async with opened as executor:
+                self._executor = executor
+                self._host.running()
+                await executor.run(stop)
+
+    @ray.method
+    def hint(self) -> None:
+        """Say that steps may have become ready."""
+        if self._executor is not None:
+            self._host.post(self._executor.hint)
+
+    @ray.method(concurrency_group="control")
+    def snapshot(self) -> Snapshot | None:
+        """Return the newest market; None before the first block was read."""
+        return self._executor.snapshot if self._executor is not None else None
+
+    @ray.method
+    def quote(self, trade: Trade) -> Plan | NoRoute:
+        """Plan a trade on the newest market without sending it; Transient while there is none."""
+        if self._executor is None:
+            raise Transient("the chain is not being read yet", chain_id=self._chain_id)
+        return self._host.call(self._executor.quote(trade), QUOTE_S)
+
+    @ray.method(concurrency_group="control")
+    def status(self) -> Mapping[str, Any]:
+        """Return the state of the engine and of its lanes."""
+        status = self._host.status()
+        if self._executor is not None:
+            status |= asdict(self._executor.status())
+        return status
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """End the engine, its leases given back; the actor stays until it is removed."""
+        self._host.stop(timeout_s=5.0)
+
+
+_ChainExecutor: ActorClass[ChainExecutorShell] = ray.remote(ChainExecutorShell)
+
+
+def start_chain_executor(chain_id: ChainId) -> ActorProxy[ChainExecutorShell]:
+    """Return the chain's executor, creating it if needed; its options are set here and only here.
+
+    No Ray-level retry, because only the journal knows whether something may be repeated.
+    """
+    return _ChainExecutor.options(
+        name=executor_name(chain_id),
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+        concurrency_groups={"control": 2},
+    ).remote(chain_id)

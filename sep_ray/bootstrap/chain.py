@@ -1,0 +1,131 @@
+"""Chains from settings: their profiles, units of account, and executors."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
+from sep_ray.adapters.evm.chain import EvmChain
+from sep_ray.adapters.evm.discovery import find_pools
+from sep_ray.adapters.evm.encoding import SwapEncoder
+from sep_ray.adapters.evm.heads import HeadFeed
+from sep_ray.adapters.evm.rpc import EvmRpc
+from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
+from sep_ray.adapters.evm.snapshots import SnapshotReader
+from sep_ray.engine.executor import ChainExecutor, ExecutorStore, World
+from sep_ray.engine.ports import Model
+from sep_ray.engine.rules import ChainRules, Meter
+from sep_ray.kernel.clock import SteadyClock, SystemClock
+from sep_ray.kernel.errors import Rejected
+from sep_ray.kernel.ids import SystemIds
+from sep_ray.kernel.units import NATIVE, Asset, ChainId
+from sep_ray.settings import Settings
+
+CHAINS: Final = (ETHEREUM, ARBITRUM)
+
+NUMERAIRES: Final[Mapping[ChainId, Asset]] = MappingProxyType(
+    {chain_id: BOOKS[chain_id].token("USDC").asset for chain_id in CHAINS}
+)
+"""Each chain's unit of account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainProfile:
+    """How a chain is reached and when its blocks count."""
+
+    chain_id: ChainId
+    http: str
+    ws: str | None
+    block_seconds: float
+    confirmations: int
+
+
+@asynccontextmanager
+async def open_executor(
+    settings: Settings, chain_id: ChainId, store: ExecutorStore, cost_model: Model, meter: Meter
+) -> AsyncIterator[ChainExecutor]:
+    """Connect to a chain, find its pools and put its executor together.
+
+    Raises Transient while the node cannot be asked, Rejected when settings do not suffice.
+    """
+    chain, book = profile(settings, chain_id), BOOKS[chain_id]
+    clock = SystemClock()
+    rpc = EvmRpc(chain.http)
+    try:
+        tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
+        pools = await find_pools(
+            rpc, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
+        )
+        reader = SnapshotReader(
+            rpc,
+            chain_id=chain_id,
+            pools=pools,
+            tokens=tokens,
+            wrapped_native=book.weth,
+            tick_lens=book.v3_tick_lens,
+        )
+        node = EvmChain(rpc, HeadFeed(rpc, chain.ws, chain.block_seconds / 2))
+        yield ChainExecutor(
+            World(chain=node, accounts=node, calls=SwapEncoder(book), snapshots=reader),
+            store,
+            [signer(settings, chain_id)],
+            _rules(settings, chain, [token.asset for token in tokens]),
+            clock=clock,
+            steady=SteadyClock(),
+            ids=SystemIds(clock),
+            holder=f"{socket.gethostname()}/{os.getpid()}",
+            cost_model=cost_model,
+            meter=meter,
+        )
+    finally:
+        await rpc.close()
+
+
+def signer(settings: Settings, chain_id: ChainId) -> LocalSigner:
+    """Return the account that trades on a chain: from the keystore, or a local chain's own.
+
+    Raises Rejected for a keystore that cannot be opened.
+    """
+    if settings.keystore_file is not None:
+        password = settings.keystore_password
+        return from_keystore(
+            settings.keystore_file, password.get_secret_value() if password else ""
+        )
+    return LocalSigner(devnet_secret(settings.state_dir / "secrets"))
+
+
+def _rules(settings: Settings, chain: ChainProfile, tokens: list[Asset]) -> ChainRules:
+    return ChainRules(
+        chain_id=chain.chain_id,
+        coin=Asset(chain.chain_id, NATIVE),
+        tokens=tuple(tokens),
+        block_time_ms=int(chain.block_seconds * 1_000),
+        confirmations=chain.confirmations,
+        lease_ttl_ms=settings.lease_ttl_ms,
+    )
+
+
+def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:
+    """Return a chain's profile, or raise Rejected when its endpoint is not set."""
+    url = settings.ethereum_rpc_url if chain_id == ETHEREUM else settings.arbitrum_rpc_url
+    if url is None:
+        raise Rejected("no endpoint is configured", chain_id=chain_id)
+    http = url.get_secret_value()
+    ethereum = chain_id == ETHEREUM
+    return ChainProfile(
+        chain_id=chain_id,
+        http=http,
+        ws=http.replace("http", "ws", 1),
+        block_seconds=(
+            settings.ethereum_block_seconds if ethereum else settings.arbitrum_block_seconds
+        ),
+        confirmations=(
+            settings.ethereum_confirmations if ethereum else settings.arbitrum_confirmations
+        ),
+    )
