@@ -349,6 +349,8 @@ class PlanStep(Answer):
     limit: AmountAnswer | None = Field(description="The worst that would be accepted on chain")
     path: list[str]
     gas: int
+    impact_bp: float
+    due: int
     detail: str
 
 

@@ -15,6 +15,10 @@ FRESH_MS: Final = 500
 """An answer is given again for so long: asking often costs the services nothing."""
 
 
+class Down(Exception):
+    """A service answered that it does not work; the message is fit for anybody to read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Asks one service; the answer is a short detail, an exception means it is down.
@@ -58,5 +62,7 @@ async def _ask(probe: Probe) -> ServiceAnswer:
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return ServiceAnswer(state="ok", detail=await probe.ask())
+    except Down as error:
+        return ServiceAnswer(state="down", detail=str(error))
     except Exception as error:
         return ServiceAnswer(state="down", detail=type(error).__name__)

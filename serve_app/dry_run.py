@@ -1,0 +1,87 @@
+"""What an intent would lead to now: decomposed and planned like a real one, then thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sep_ray.decomposition.decompose import Refusal, decompose
+from sep_ray.decomposition.step import Step
+from sep_ray.engine.facts import FactSource
+from sep_ray.engine.planning import Trade
+from sep_ray.intent.intent import Intent, Side
+from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.routing.plan import Plan
+from sep_ray.routing.reasons import NoRoute
+from serve_app.answers import PlanAnswer, PlanStep
+from serve_app.assets import AssetBook
+from serve_app.explain import wanted
+from serve_app.present import amount
+
+Quote = Callable[[ChainId, Trade], Awaitable[Plan | NoRoute]]
+MOST: Final = 20
+"""Steps that are quoted; of a long schedule the later slices would say the same."""
+
+
+class DryRun:
+    """Implements the API's Planner port."""
+
+    def __init__(self, facts: FactSource, quote: Quote, book: AssetBook, clock: Clock) -> None:
+        self._facts = facts
+        self._quote = quote
+        self._book = book
+        self._clock = clock
+
+    async def plan(self, intent: Intent) -> PlanAnswer:
+        """Return the steps there would be, each with its plan on the newest snapshot.
+
+        Raises Transient while the chain is not being read.
+        """
+        known = await self._facts.gather([intent])
+        slices = intent.constraints.schedule.slices
+        steps = decompose(intent, known.facts(intent, slices), self._clock.now(), 0.0)
+        if isinstance(steps, Refusal):
+            return self._answer(intent, [], f"{steps.reason.value}: {steps.detail}")
+        if not steps:
+            return self._answer(intent, [], "already_on_target: nothing to do")
+        answers: list[PlanStep] = []
+        block: int | None = None
+        for step in steps[:MOST]:
+            outcome = await self._quote(step.chain_id, Trade.of(step))
+            if not isinstance(outcome, Plan):
+                refused = f"no_route: {outcome.reason.value} {outcome.detail}".strip()
+                return self._answer(intent, answers, refused, block)
+            answers.append(self._step(step, outcome))
+            block = outcome.block_number
+        return self._answer(intent, answers, None, block)
+
+    def _answer(
+        self, intent: Intent, steps: list[PlanStep], refused: str | None, block: int | None = None
+    ) -> PlanAnswer:
+        return PlanAnswer(
+            block_number=block, wanted=wanted(intent, self._book), steps=steps, refused=refused
+        )
+
+    def _step(self, step: Step, plan: Plan) -> PlanStep:
+        limited = plan.buy if plan.side is Side.SELL else plan.sell
+        hops = [hop for leg in plan.route.legs for hop in leg.path.hops]
+        return PlanStep(
+            sell=amount(self._book, plan.sell, plan.amount_in),
+            buy=amount(self._book, plan.buy, plan.amount_out),
+            limit=amount(self._book, limited, plan.limit),
+            path=[
+                f"{self._symbol(step.chain_id, hop.token_in)} to "
+                f"{self._symbol(step.chain_id, hop.token_out)} by {hop.venue.value} "
+                f"{hop.fee_ppm / 10_000:g} % {hop.pool}"
+                for hop in hops
+            ],
+            gas=plan.gas_estimate,
+            impact_bp=round(plan.impact_ppm / 100, 4),
+            due=step.due,
+            detail=f"best of {plan.considered} paths, cost estimated by {plan.estimated_by}",
+        )
+
+    def _symbol(self, chain_id: ChainId, address: str) -> str:
+        token = self._book.token(Asset(chain_id, address))
+        return token.symbol if token else address

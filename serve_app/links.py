@@ -1,0 +1,121 @@
+"""From an API replica to the platform's actors. A missing actor is an answer, not an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from ray.exceptions import RayError
+
+from actors.names import INTENT_ROUTER, SUPERVISOR, executor_name, find
+from sep_ray.engine.planning import Trade
+from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import ChainId
+from sep_ray.routing.plan import Plan
+from sep_ray.routing.reasons import NoRoute
+from serve_app.health import Down
+
+ANSWER_S: Final = 2.0
+LOOK_AGAIN_S: Final = 0.5
+"""A missing actor is looked for at most this often."""
+STALE_BLOCKS: Final = 20
+STALE_S: Final = 15.0
+
+
+class ActorLink:
+    """One named actor, found again when it was replaced."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._handle: Any = None
+        self._looked = float("-inf")
+
+    async def ask(self, method: str, *args: object) -> Any:
+        """Call a method and return its answer. Raises Transient when none comes."""
+        handle = await self._found()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await getattr(handle, method).remote(*args)
+        except (RayError, TimeoutError) as error:
+            self._handle = None
+            why = type(error).__name__
+            raise Transient("the actor does not answer", actor=self._name, why=why) from None
+
+    async def _found(self) -> Any:
+        if self._handle is None and time.monotonic() - self._looked > LOOK_AGAIN_S:
+            self._looked = time.monotonic()
+            self._handle = await asyncio.to_thread(find, self._name)
+        if self._handle is None:
+            raise Transient("the actor is not there", actor=self._name)
+        return self._handle
+
+
+class Links:
+    """The actors that the API talks to."""
+
+    def __init__(self, chains: Sequence[ChainId], clock: Clock) -> None:
+        self._clock = clock
+        self._router = ActorLink(INTENT_ROUTER)
+        self._supervisor = ActorLink(SUPERVISOR)
+        self._executors = {chain_id: ActorLink(executor_name(chain_id)) for chain_id in chains}
+        self._nudges: set[asyncio.Task[None]] = set()
+
+    async def hint(self, intent_ids: list[UUID]) -> None:
+        """Tell the router which intents are worth a look."""
+        await self._router.ask("hint", intent_ids)
+
+    def nudge(self) -> None:
+        """Tell the supervisor that what should live has changed; returns at once."""
+        task = asyncio.get_running_loop().create_task(self._nudge())
+        self._nudges.add(task)
+        task.add_done_callback(self._nudges.discard)
+
+    async def quote(self, chain_id: ChainId, trade: Trade) -> Plan | NoRoute:
+        """Ask a chain's executor for a plan. Raises Transient when it cannot say."""
+        if chain_id not in self._executors:
+            raise Transient("nobody works on the chain", chain_id=chain_id)
+        outcome: Plan | NoRoute = await self._executors[chain_id].ask("quote", trade)
+        return outcome
+
+    async def accounts(self, chain_id: ChainId) -> Sequence[str]:
+        """Return the accounts that a chain's executor sends from."""
+        status = await self._executors[chain_id].ask("status")
+        return [str(lane["account"]) for lane in status.get("lanes", ())]
+
+    async def router_health(self) -> str:
+        """Raise unless the router works."""
+        return _running(await self._router.ask("status"))
+
+    async def supervisor_health(self) -> str:
+        """Raise unless the supervisor works."""
+        return _running(await self._supervisor.ask("status"))
+
+    async def executor_health(self, chain_id: ChainId, block_seconds: float) -> str:
+        """Raise unless the chain's executor works and its newest head is fresh."""
+        status = await self._executors[chain_id].ask("status")
+        said = _running(status)
+        head_at = status.get("head_at")
+        if head_at is None:
+            raise Down("no block seen yet")
+        age_s = (self._clock.now() - head_at) / 1_000
+        if age_s > STALE_S + STALE_BLOCKS * block_seconds:
+            raise Down(f"newest block {age_s:.0f} s ago")
+        lanes = ", ".join(str(lane["state"]) for lane in status.get("lanes", ()))
+        return f"{said}, block {status.get('head')}, {age_s:.1f} s old; lanes: {lanes}"
+
+    async def _nudge(self) -> None:
+        try:
+            await self._supervisor.ask("nudge")
+        except Transient:
+            return  # it looks by itself every second
+
+
+def _running(status: Mapping[str, Any]) -> str:
+    state = str(status.get("state"))
+    if state != "running":
+        raise Down(state)
+    return state
