@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Reverted, Transaction
@@ -35,6 +35,7 @@ class Block:
     included: tuple[Transaction, ...]
     receipts: tuple[Receipt, ...]
     reasons: dict[str, str]
+    transfers: tuple[Transfer, ...]
     after: Contracts
 
 
@@ -56,28 +57,30 @@ class MemoryChain:
         self.pool: dict[tuple[str, int], Transaction] = {}
         self.room = 1_000
         """Transactions a block can hold."""
+        self.blind = False
+        """Whether reading the market fails."""
         self._tokens = tuple(tokens)
         self._wrapped_native = wrapped_native
         self._block_s = block_s
-        self._salt = 0
+        self._mined = 0
         self._grown = asyncio.Event()
+        self._gifts: list[tuple[str, str, int]] = []
         state = Contracts(pools={pool.address: pool for pool in pools})
         head = Head(
             number=0,
-            hash=_hash("genesis", str(chain_id)),
+            hash=_hash(chain_id, 0),
             parent_hash=_hash("nothing"),
             timestamp=timestamp,
             base_fee_wei=base_fee_wei,
             gas_used=GAS_LIMIT // 2,
             gas_limit=GAS_LIMIT,
         )
-        self.blocks = [Block(head, (), (), {}, state)]
-        self._gifts: list[tuple[str, str, int]] = []
+        self.blocks = [Block(head, (), (), {}, (), state)]
 
     # What simulations do to it
 
     @property
-    def tip(self) -> Block:
+    def newest(self) -> Block:
         """The newest block."""
         return self.blocks[-1]
 
@@ -87,24 +90,253 @@ class MemoryChain:
 
     def mine(self, *, base_fee_wei: int | None = None) -> Head:
         """Mine a block of what the pool holds, in order of nonces; return its header."""
-        parent = self.tip.head
-        fee = next_base_fee(parent.base_fee_wei, parent.gas_used, parent.gas_limit)
-        fee = base_fee_wei if base_fee_wei is not None else fee
-        state, timestamp = self.tip.after.copy(), parent.timestamp + self._block_s
-        logs = self._give(state)
-        included, receipts, reasons, used = [], [], {}, 0
-        while len(included) < self.room and (tx := self._next(state, fee)) is not None:
+        parent = self.newest.head
+        self._mined += 1
+        page = _Page(
+            number=parent.number + 1,
+            hash=_hash(self.chain_id, parent.hash, self._mined),
+            timestamp=parent.timestamp + self._block_s,
+            fee=next_base_fee(parent.base_fee_wei, parent.gas_used, parent.gas_limit)
+            if base_fee_wei is None
+            else base_fee_wei,
+            state=self.newest.after.copy(),
+        )
+        for token, account, units in self._gifts:
+            page.give(token, account, units)
+        self._gifts.clear()
+        while len(page.included) < self.room and (tx := self._next(page)) is not None:
             del self.pool[tx.sender, tx.nonce]
-            receipt, reason = _execute(state, tx, len(included), fee, timestamp, logs)
-            included.append(tx)
-            receipts.append(receipt)
-            reasons[tx.tx_hash] = reason
-            used += receipt.gas_used
-        head = self._header(parent, timestamp, fee, used, [tx.tx_hash for tx in included])
-        placed = tuple(_placed(each, head) for each in receipts)
-        gifts = tuple(replace(each, block_hash=head.hash) for each in logs[: len(logs)])
-        self.blocks.append(Block(head, tuple(included), placed, reasons, state))
-        self._logs[head.hash] = gifts
+            page.execute(tx)
+        self.blocks.append(page.block(parent))
         self._grown.set()
         self._grown = asyncio.Event()
-        return head
+        return self.newest.head
+
+    def reorganise(self, depth: int, *, keep: bool = False) -> Head:
+        """Replace the last `depth` blocks by empty ones of the same number.
+
+        Their transactions are back in the pool with `keep`, and gone without. Gifts stay gone.
+        """
+        gone = self.blocks[-depth:]
+        del self.blocks[-depth:]
+        if keep:
+            for block in gone:
+                self.pool |= {(tx.sender, tx.nonce): tx for tx in block.included}
+        held, self.pool = self.pool, {}
+        for _ in range(depth):
+            self.mine()
+        self.pool = held
+        return self.newest.head
+
+    def forget(self, tx_hash: str) -> None:
+        """Drop a transaction from the pool, as a node that restarts does."""
+        self.pool = {key: tx for key, tx in self.pool.items() if tx.tx_hash != tx_hash}
+
+    def _next(self, page: _Page) -> Transaction | None:
+        """Return a pooled transaction that can run now; the best paying sender first."""
+        ready = [
+            tx
+            for (sender, nonce), tx in self.pool.items()
+            if nonce == page.state.nonces.get(sender, 0) and tx.max_fee_wei >= page.fee
+        ]
+        return max(ready, key=lambda tx: (tx.max_fee_wei, tx.tx_hash), default=None)
+
+    # Chain
+
+    async def head(self) -> Head:
+        """Return the newest header."""
+        return self.newest.head
+
+    async def headers(self, numbers: Sequence[int]) -> tuple[Head | None, ...]:
+        """Return canonical headers, None above the head."""
+        return tuple(
+            self.blocks[number].head if number < len(self.blocks) else None for number in numbers
+        )
+
+    async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
+        """Return receipts, None where there is none."""
+        found = {r.tx_hash: r for block in self.blocks for r in block.receipts}
+        return tuple(found.get(tx_hash) for tx_hash in tx_hashes)
+
+    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
+        """Take signed bytes into the pool, or say why not."""
+        return tuple(self._admit(Transaction.read(each.raw)) for each in signed)
+
+    async def heads(self) -> AsyncIterator[Head]:
+        """Yield the newest header whenever there is a new one."""
+        last = ""
+        while True:
+            if self.newest.head.hash != last:
+                last = self.newest.head.hash
+                yield self.newest.head
+            else:
+                await self._grown.wait()
+
+    def _admit(self, tx: Transaction) -> Verdict:
+        state = self.newest.after
+        held = self.pool.get((tx.sender, tx.nonce))
+        if held is not None and held.tx_hash == tx.tx_hash:
+            return Accepted(known=True)
+        if tx.nonce < state.nonces.get(tx.sender, 0):
+            return Rejected(Refusal.NONCE_TOO_LOW, "nonce too low")
+        cost = tx.gas_limit * tx.max_fee_wei + tx.call.value_wei
+        if cost > state.coins.get(tx.sender, 0):
+            return Rejected(Refusal.INSUFFICIENT_FUNDS, "insufficient funds")
+        if held is not None and not _outbids(tx, held):
+            return Rejected(Refusal.REPLACEMENT_UNDERPRICED, "replacement underpriced")
+        self.pool[tx.sender, tx.nonce] = tx
+        return Accepted()
+
+    # Accounts
+
+    async def state(self, account: str, assets: Sequence[Asset], at: Head) -> AccountState:
+        """Read an account right after a canonical block."""
+        after = self._at(at).after
+        units = {
+            asset: after.coins.get(account, 0)
+            if asset.address == NATIVE
+            else after.owned.get((asset.address, account), 0)
+            for asset in assets
+        }
+        return AccountState(nonce=after.nonces.get(account, 0), units=units)
+
+    async def allowances(
+        self, account: str, spender: str, tokens: Sequence[str], at: Head
+    ) -> tuple[int, ...]:
+        """Return what the spender may take of each token."""
+        allowed = self._at(at).after.allowed
+        return tuple(allowed.get((token, account, spender), 0) for token in tokens)
+
+    async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
+        """Return transfers to and from the account in these blocks."""
+        return tuple(
+            moved
+            for block in self.blocks[first : last + 1]
+            for moved in block.transfers
+            if account in (moved.source, moved.target)
+        )
+
+    async def usual_tip(self) -> int:
+        """Return zero: nobody tips here."""
+        return 0
+
+    async def revert_reason(self, tx_hash: str) -> str:
+        """Return what the contract said."""
+        return next((b.reasons[tx_hash] for b in self.blocks if tx_hash in b.reasons), "")
+
+    # Snapshots
+
+    async def read(self, head: Head) -> Snapshot:
+        """Return the pairs right after a canonical block."""
+        block = self._at(head)
+        if self.blind:
+            raise Transient("the market cannot be read")
+        return Snapshot(
+            chain_id=self.chain_id,
+            block_number=head.number,
+            block_hash=head.hash,
+            block_time_s=head.timestamp,
+            base_fee_wei=head.base_fee_wei,
+            pools=tuple(block.after.pools.values()),
+            tokens=self._tokens,
+            wrapped_native=self._wrapped_native,
+        )
+
+    def _at(self, head: Head) -> Block:
+        if head.number < len(self.blocks) and self.blocks[head.number].head.hash == head.hash:
+            return self.blocks[head.number]
+        raise Transient("no such block", number=head.number)
+
+
+class _Page:
+    """A block while it is being written."""
+
+    def __init__(
+        self, *, number: int, hash: str, timestamp: int, fee: int, state: Contracts
+    ) -> None:
+        self.number, self.hash, self.timestamp, self.fee = number, hash, timestamp, fee
+        self.state = state
+        self.included: list[Transaction] = []
+        self.receipts: list[Receipt] = []
+        self.reasons: dict[str, str] = {}
+        self.transfers: list[Transfer] = []
+
+    def give(self, token: str, account: str, units: int) -> None:
+        """Mint units to an account; the coin comes without a log."""
+        if token == NATIVE:
+            self.state.coins[account] = self.state.coins.get(account, 0) + units
+        else:
+            self.state.give(token, account, units)
+            self._log(f"gift/{self.hash}", [(token, MINT, account, units)])
+
+    def execute(self, tx: Transaction) -> None:
+        """Run a transaction: its nonce and gas are spent whatever comes of it."""
+        price = min(tx.max_fee_wei, self.fee + tx.tip_wei)
+        self.state.nonces[tx.sender] = tx.nonce + 1
+        try:
+            gas, moved = self.state.run(tx, self.timestamp)
+            succeeded = True
+        except Reverted as reverted:
+            gas, moved, succeeded = FAILED_GAS, [], False
+            self.reasons[tx.tx_hash] = str(reverted)
+        self.state.coins[tx.sender] = self.state.coins.get(tx.sender, 0) - gas * price
+        receipt = Receipt(
+            tx_hash=tx.tx_hash,
+            block_number=self.number,
+            block_hash=self.hash,
+            index=len(self.included),
+            succeeded=succeeded,
+            gas_used=gas,
+            gas_price_wei=price,
+            transfers=self._log(tx.tx_hash, moved),
+        )
+        self.included.append(tx)
+        self.receipts.append(receipt)
+
+    def block(self, parent: Head) -> Block:
+        """Close it."""
+        head = Head(
+            number=self.number,
+            hash=self.hash,
+            parent_hash=parent.hash,
+            timestamp=self.timestamp,
+            base_fee_wei=self.fee,
+            gas_used=sum(receipt.gas_used for receipt in self.receipts) or GAS_LIMIT // 2,
+            gas_limit=GAS_LIMIT,
+        )
+        return Block(
+            head,
+            tuple(self.included),
+            tuple(self.receipts),
+            self.reasons,
+            tuple(self.transfers),
+            self.state,
+        )
+
+    def _log(
+        self, tx_hash: str, moved: Sequence[tuple[str, str, str, int]]
+    ) -> tuple[Transfer, ...]:
+        found = tuple(
+            Transfer(
+                token=token,
+                source=source,
+                target=target,
+                units=units,
+                block_hash=self.hash,
+                tx_hash=tx_hash,
+                log_index=len(self.transfers) + place,
+            )
+            for place, (token, source, target, units) in enumerate(moved)
+        )
+        self.transfers.extend(found)
+        return found
+
+
+def _outbids(tx: Transaction, held: Transaction) -> bool:
+    """Whether a replacement offers ten per cent more on both fields, as go-ethereum asks."""
+    fee = tx.max_fee_wei * 10 >= held.max_fee_wei * 11 and tx.max_fee_wei > held.max_fee_wei
+    return fee and tx.tip_wei * 10 >= held.tip_wei * 11 and tx.tip_wei > held.tip_wei
+
+
+def _hash(*parts: object) -> str:
+    return "0x" + hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()

@@ -170,6 +170,8 @@ class Contracts:
             return APPROVAL_GAS, []
         if said["deadline"] < timestamp:
             raise Reverted("Transaction too old")
+        if SWAP_GAS * len(said["pools"]) > tx.gas_limit:
+            raise Reverted("out of gas")
         trial = self.copy()
         transfers = trial._swap(tx.sender, said)
         self.owned, self.allowed, self.pools = trial.owned, trial.allowed, trial.pools
