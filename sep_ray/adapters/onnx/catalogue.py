@@ -26,8 +26,12 @@ PRIORITIZER: Final = Spec(
 )
 
 
+_MAX_FEATURE: Final = 10**15
+"""Far above any feature of a cost row; the formula stays within floats."""
+
+
 def _cost_formula(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    whole = ([max(int(value), 0) for value in row] for row in rows)
+    whole = ([min(max(int(value), 0), _MAX_FEATURE) for value in row] for row in rows)
     named = (dict(zip(cost.FEATURES, row, strict=True)) for row in whole)
     estimates = [cost.estimate(cost.CostRow(**row)) for row in named]
     return [[float(e.gas), float(e.slippage_ppm), float(e.inclusion_blocks)] for e in estimates]
