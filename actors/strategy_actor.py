@@ -1,7 +1,7 @@
 """The Ray shell around one StrategyHost. No decisions live here.
 
-It imports neither chain nor web libraries (bootstrap does, so the store is opened here): an idle
-one costs little more than an empty actor, and settings say how many strategies share it.
+It imports neither chain nor web libraries: an idle one costs little more than an empty actor,
+and settings say how many strategies share it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
 from sep_ray.engine.strategies import StrategyHost
 from sep_ray.kernel.clock import SystemClock
-from sep_ray.kernel.errors import Rejected
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 from sep_ray.strategy.record import StrategyRecord
@@ -40,16 +39,10 @@ class StrategyShell:
 
     async def _main(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
-        url = self._settings.postgres_url
-        if url is None:
-            raise Rejected("no database is configured", setting="SEP_POSTGRES_URL")
-        store = await PostgresStore.connect(url.get_secret_value(), clock=clock)
-        try:
+        async with open_store(self._settings, clock) as store:
             self._strategies = StrategyHost(store, clock, Tokens(TOKENS.values()), self._mine)
             self._host.running()
             await self._strategies.run(stop)
-        finally:
-            await store.close()
 
     def _mine(self, records: Sequence[StrategyRecord]) -> Sequence[str]:
         placed = placement(records, self._settings.strategies_per_actor)
@@ -73,9 +66,7 @@ class StrategyShell:
         self._host.stop(timeout_s=5.0)
 
 
-_Strategy: ActorClass[StrategyShell] = ray.remote(concurrency_groups={"control": 1})(  # type: ignore[call-overload]  # Ray's stubs lack the option
-    StrategyShell
-)
+_Strategy: ActorClass[StrategyShell] = ray.remote(concurrency_groups={"control": 1})(StrategyShell)
 
 
 def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -143,9 +143,10 @@ class StrategyHost:
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then turn whenever there is news, until told to stop."""
         await self.start()
+        news: Sequence[Recorded] | None = None
         while not stop.is_set():
-            await self.turn()
-            await self._await_news(stop)
+            await self.turn(news)
+            news = await self._await_news(stop)
 
     async def start(self) -> None:
         """Take up the strategies assigned; what happens from now on is read from the journal."""
@@ -153,32 +154,29 @@ class StrategyHost:
         await self._assign()
         log.info("strategies_started", strategies=len(self._hosted))
 
-    async def turn(self) -> None:
-        """Gather, let every strategy decide, save, submit."""
+    async def turn(self, news: Sequence[Recorded] | None = None) -> None:
+        """Gather, let every strategy decide, save, submit.
+
+        `news` are the journal's next events where they have been read already.
+        """
         self._hinted.clear()
-        await self._read_journal()
+        await self._read_journal(news)
         await self._take_up_again()
         await self._feed.refresh()
-        moved = await self._store.intents(sorted(self._touched))
+        moved = await self._store.intents(sorted(self._touched)) if self._touched else ()
         await self._refresh_portfolios(force=bool(moved))  # never older than what is told
         self._tell_updates(moved)
         self._show_blocks()
         await self._submit(await self._save())
         await self._pause_failed()
 
-    async def _read_journal(self) -> None:
+    async def _read_journal(self, news: Sequence[Recorded] | None) -> None:
         """Note which intents moved, and follow what was decided about strategies."""
         changed: dict[str, bool] = {}
         moved: set[UUID] = set()
-        for _ in range(PAGES):
-            events = await self._store.tail(self._seen, BATCH, 0.0)
-            if not events:
-                break
-            for event in events:
-                self._note(event, changed)
-            moved.update(event.correlation_id for event in events)
-            self._seen = events[-1].seq
-            self._holdings_stale = True
+        async for event in self._events(news):
+            self._note(event, changed)
+            moved.add(event.correlation_id)
         for runner in self._runners():
             self._touched.update(moved & runner.desk.open.keys())
         if any(changed.values()):
@@ -186,6 +184,19 @@ class StrategyHost:
         for strategy_id, started in changed.items():
             if strategy_id in self._hosted:
                 await self._follow(strategy_id, anew=started)
+
+    async def _events(self, page: Sequence[Recorded] | None) -> AsyncIterator[Recorded]:
+        """Yield the journal's next events, at most PAGES batches of them."""
+        for _ in range(PAGES):
+            if page is None:
+                page = await self._store.tail(self._seen, BATCH, 0.0)
+            for event in page:
+                yield event
+                self._seen = event.seq
+                self._holdings_stale = True
+            if len(page) < BATCH:
+                return
+            page = None
 
     def _note(self, recorded: Recorded, changed: dict[str, bool]) -> None:
         event = recorded.event
@@ -272,7 +283,7 @@ class StrategyHost:
         await self._feed.watch(runner.pairs, runner.keep)
         self._place(runner, fresh=skip or saved.run != run)
         self._touched.update(runner.desk.open)
-        await self._refresh_portfolios(force=True)
+        runner.desk.portfolio = Portfolio.of(await self._store.holdings(record.id))
         self._call(hosted, "on_start", lambda: runner.start(at, muted=hosted.paused))
 
     def _place(self, runner: Runner, *, fresh: bool) -> None:
@@ -399,17 +410,16 @@ class StrategyHost:
                 elif not isinstance(verdict, Accepted):
                     self._touched.add(intent.id)
 
-    async def _await_news(self, stop: asyncio.Event) -> None:
-        """Return after a hint, an event of the journal, or `poll_s`; not before `rest_s`."""
-        tail = asyncio.ensure_future(self._store.tail(self._seen, 1, self._limits.poll_s))
+    async def _await_news(self, stop: asyncio.Event) -> Sequence[Recorded] | None:
+        """Wait for an event, a hint, or `poll_s`, at least `rest_s`; return the events if read."""
+        tail = asyncio.ensure_future(self._store.tail(self._seen, BATCH, self._limits.poll_s))
         others = [asyncio.ensure_future(event.wait()) for event in (self._hinted, stop)]
         await asyncio.wait([tail, *others], return_when=asyncio.FIRST_COMPLETED)
         for waiter in (tail, *others):
             waiter.cancel()
         await asyncio.gather(tail, *others, return_exceptions=True)
-        if not tail.cancelled():
-            tail.result()
         await asyncio.sleep(self._limits.rest_s)
+        return None if tail.cancelled() else tail.result()
 
     def _runners(self) -> list[Runner]:
         return [hosted.runner for hosted in self._hosted.values() if hosted.runner is not None]
