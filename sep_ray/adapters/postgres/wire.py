@@ -13,7 +13,7 @@ from sep_ray.kernel.errors import Transient
 
 T = TypeVar("T")
 
-CONNECT_SECONDS: Final = 10.0
+CONNECT_SECONDS = 10.0
 """How long a database that is restarting is waited for."""
 _STATEMENT_SECONDS: Final = 30.0
 _FIRST_PAUSE_S: Final = 0.02
@@ -33,10 +33,10 @@ SESSION: Final = {
 the journal's lock is cut off."""
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float = CONNECT_SECONDS) -> T:
-    """Try until it works or only Transient errors are left after so many seconds."""
+async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try until it works, or raise the last Transient error after CONNECT_SECONDS."""
     loop = asyncio.get_running_loop()
-    deadline, pause = loop.time() + seconds, _FIRST_PAUSE_S
+    deadline, pause = loop.time() + CONNECT_SECONDS, _FIRST_PAUSE_S
     while True:
         try:
             return await attempt()
