@@ -73,6 +73,7 @@ def test_everyone_gets_exactly_one_place(scorer: Guarded, given_rows: list[Prior
 def test_the_order_does_not_depend_on_who_is_asked_first(
     scorer: Guarded, given_rows: list[PriorityRow], chance: object
 ) -> None:
+    """P13: the same rows give the same queue."""
     shuffled = list(given_rows)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]  # a random.Random
     one = order(given_rows, scores(scorer, given_rows))
