@@ -57,10 +57,14 @@ SHARED: Final[dict[str, Any]] = {
 }
 
 
-def deploy(settings: Settings) -> None:
-    """Bring both applications up, or to this version; returns when they answer."""
+def start_serve(settings: Settings) -> None:
+    """Start Serve itself and its balancer."""
     http = HTTPOptions(host=settings.http_host, port=settings.http_port)
     serve.start(ProxyLocation.HeadOnly, http, logging_config=QUIET)
+
+
+def deploy(settings: Settings) -> None:
+    """Bring both applications up, or to this version; returns when they answer."""
     serve.run(build_models(settings), name=MODELS_APP, route_prefix=None)
     serve.run(build_api(settings), name=API_APP, route_prefix="/")
 

@@ -1,0 +1,173 @@
+"""What all commands share: which platform they talk to, how they print, how they fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from sep_ray.settings import Settings
+    from serve_app.client import Client
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+INTERRUPTED: Final = 130
+TOKEN_S: Final = 3_600
+WIDE: Final = 160
+"""Columns where there is no terminal to measure."""
+
+
+class Failure(Exception):
+    """Ends a command with one line and exit code 1."""
+
+
+@dataclass(slots=True)
+class Session:
+    """Which platform is meant, and as whom."""
+
+    url: str | None = None
+    token: str | None = None
+
+    def settings(self) -> Settings:
+        """Read the settings, or fail naming the variable."""
+        from pydantic import ValidationError
+
+        from sep_ray.settings import Settings
+
+        try:
+            return Settings()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(str(part) for part in first["loc"]).upper()
+            raise Failure(f"SEP_{name}: {first['msg']}") from None
+
+    def client(self) -> Client:
+        """Return a client for the platform; fail when there is none."""
+        from serve_app.client import Client
+
+        return Client(self._address(), self.token or self._operator())
+
+    def _address(self) -> str:
+        if self.url is not None:
+            return self.url
+        state = self.settings().state_dir
+        try:
+            return str(json.loads((state / "endpoints.json").read_text())["api"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise Failure(f"no platform runs from {state}; start it with: sep up") from None
+
+    def _operator(self) -> str:
+        """Make a token from the secret of the state folder."""
+        import getpass
+
+        from serve_app.auth import Role
+
+        return mint(self.settings(), getpass.getuser(), Role.ADMIN, TOKEN_S, None)
+
+
+def mint(
+    settings: Settings, name: str, role: Any, ttl_s: int, strategies: Sequence[str] | None
+) -> str:
+    """Return a token under the settings' secret, or the state folder's."""
+    from sep_ray.kernel.clock import SystemClock
+    from serve_app.auth import Tokens, token_secret
+
+    configured = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+    tokens = Tokens(token_secret(configured, settings.state_dir), SystemClock())
+    return tokens.mint(name, role, ttl_s, strategies)
+
+
+def session_of(context: typer.Context) -> Session:
+    """Return what the root command was told."""
+    found = context.obj
+    return found if isinstance(found, Session) else Session()
+
+
+def show(answer: Any, as_json: bool, text: Callable[[], None]) -> None:
+    """Print an answer as JSON, or let `text` print it."""
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+    else:
+        text()
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """Print rows in columns, nothing cut off."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(*headings, title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for row in rows:
+        drawn.add_row(*(plain(cell) for cell in row))
+    for column in drawn.columns:
+        column.overflow = "fold"
+    Console(width=None if sys.stdout.isatty() else WIDE).print(drawn)
+
+
+def facts(pairs: Mapping[str, object]) -> None:
+    """Print names and values, one a line."""
+    width = max((len(name) for name in pairs), default=0)
+    for name, value in pairs.items():
+        if value not in (None, ""):
+            typer.echo(f"{name:<{width}}  {value}")
+
+
+def plain(value: object) -> str:
+    """Write a cell; nothing where there is nothing, and no markup."""
+    from rich.markup import escape
+
+    return "" if value is None else escape(str(value))
+
+
+def quantity(amount: Mapping[str, Any] | None) -> str:
+    """Write an amount of an answer."""
+    if amount is None:
+        return ""
+    if amount["amount"] is None:
+        return f"{amount['units']} units of {amount['asset']}"
+    return f"{amount['amount']} {amount['symbol']}"
+
+
+def moment(millis: int | None) -> str:
+    """Write an instant in local time."""
+    from datetime import UTC, datetime
+
+    if millis is None:
+        return ""
+    at = datetime.fromtimestamp(millis / 1_000, tz=UTC).astimezone()
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def failed(error: BaseException) -> int:
+    """Say in one line why a command ended and return its exit code."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    if isinstance(error, Exit):
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return int(error.code or 0)
+    if isinstance(error, KeyboardInterrupt | Abort):
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
+    if isinstance(error, ClickException):
+        typer.echo(f"sep: {error.format_message()}", err=True)
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return 0
+    typer.echo(f"sep: {one_line(error)}", err=True)
+    return 1
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's words; our own errors speak for themselves, others name their kind."""
+    from sep_ray.kernel.errors import SepError
+
+    said = " ".join(str(error).split())[:500]
+    if isinstance(error, Failure | SepError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

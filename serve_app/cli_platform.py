@@ -1,0 +1,170 @@
+"""sep up, down, status, doctor, demo, token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serve_app.cli_common import Failure, JsonFlag, facts, mint, session_of, show, table
+
+
+def up(
+    context: typer.Context,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay here until interrupted.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start the platform unless it runs, and print its endpoints."""
+    from serve_app import platform
+
+    settings = session_of(context).settings()
+    with _progress() as report:
+        endpoints = platform.up(settings, foreground, report)
+    show(endpoints, as_json, lambda: _print_endpoints(endpoints))
+
+
+def down(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Stop the platform; what it was doing goes on when it starts again."""
+    from serve_app import platform
+
+    settings = session_of(context).settings()
+    with _progress() as report:
+        stopped = platform.down(settings, report)
+    show({"stopped": stopped}, as_json, lambda: typer.echo("stopped" if stopped else "not running"))
+
+
+def status(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Show how every service is; exit code 1 when intents cannot be carried out."""
+    session = session_of(context)
+    answer: dict[str, Any] = {}
+    if session.url is None:
+        from serve_app import platform
+
+        answer = platform.status(session.settings())
+        if not answer["running"]:
+            show(answer, as_json, lambda: facts({"state": "not running", **_outline(answer)}))
+            raise typer.Exit(1)
+    with session.client() as client:
+        answer["health"] = client.health()
+        answer["strategies"] = client.get("/v1/strategies")["strategies"]
+        answer["open_intents"] = {
+            state: len(client.get("/v1/intents", state=state, limit=200)["intents"])
+            for state in ("ACCEPTED", "ACTIVE", "CANCELLING")
+        }
+    show(answer, as_json, lambda: _print_status(answer))
+    if answer["health"]["state"] == "down":
+        raise typer.Exit(1)
+
+
+def doctor(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Check what the platform needs, and say what to do about what is missing."""
+    from serve_app.doctor import examine
+
+    findings = examine(session_of(context).settings())
+    rows = [
+        {"check": each.check, "ok": each.ok, "found": each.found, "advice": each.advice}
+        for each in findings
+    ]
+
+    def text() -> None:
+        table(
+            ("", "check", "found", "what to do"),
+            (("ok" if r["ok"] else "NO", r["check"], r["found"], r["advice"]) for r in rows),
+        )
+
+    show({"findings": rows}, as_json, text)
+    wrong = [each.check for each in findings if not each.ok]
+    if wrong:
+        raise Failure(f"not as it should be: {', '.join(wrong)}")
+
+
+def demo(
+    context: typer.Context,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write what happened there.")
+    ] = None,
+) -> None:
+    """Bring the platform up, run real intents end to end, and show what happened."""
+    from serve_app.demo import run_demo
+
+    code = run_demo(session_of(context).settings(), json_file)
+    if code:
+        raise typer.Exit(code)
+
+
+def token(
+    context: typer.Context,
+    role: Annotated[str, typer.Option(help="viewer, trader, risk or admin.")] = "trader",
+    name: Annotated[str | None, typer.Option(help="Who it is for; default: you.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=8_760, help="How long it is valid.")] = 24,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Only for this strategy; may be repeated.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a token for the HTTP interface."""
+    import getpass
+
+    from serve_app.auth import Role
+
+    if role.upper() not in Role.__members__:
+        raise Failure(f"--role {role} is not one of: viewer, trader, risk, admin")
+    holder = name or getpass.getuser()
+    text = mint(
+        session_of(context).settings(), holder, Role[role.upper()], hours * 3_600, strategy or None
+    )
+    answer = {"token": text, "name": holder, "role": role.lower(), "hours": hours}
+    show(answer, as_json, lambda: typer.echo(text))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Say what is going on: a line that changes on a terminal, lines elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    began = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: typer.echo(f"{time.monotonic() - began:6.1f} s  {text}", err=True)
+        return
+    with console.status("starting") as line:
+        yield lambda text: line.update(f"{text} ({time.monotonic() - began:.0f} s)")
+
+
+def _print_endpoints(endpoints: dict[str, Any]) -> None:
+    chains = {f"chain {name}": url for name, url in endpoints.get("chains", {}).items()}
+    shown = {name: endpoints.get(name) for name in ("api", "stream", "metrics")}
+    docs = {"description": f"{endpoints['api']}/docs"} if endpoints.get("api") else {}
+    facts({**shown, **docs, **chains, "pid": endpoints.get("pid")})
+
+
+def _outline(answer: dict[str, Any]) -> dict[str, Any]:
+    return {"state folder": answer.get("state_dir"), "last said": answer.get("progress")}
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    health = answer["health"]
+    endpoint = answer.get("endpoints", {}).get("api")
+    waiting = ", ".join(f"{count} {state}" for state, count in answer["open_intents"].items())
+    facts({"state": health["state"], "api": endpoint, "pid": answer.get("pid"), "open": waiting})
+    table(
+        ("service", "state", "detail"),
+        (
+            (name, service["state"], service["detail"])
+            for name, service in health["services"].items()
+        ),
+    )
+    if answer["strategies"]:
+        table(
+            ("strategy", "state", "source", "detail"),
+            (
+                (each["id"], each["state"], each["source"], each["detail"])
+                for each in answer["strategies"]
+            ),
+        )
