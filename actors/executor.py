@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.actor import ActorClass, ActorProxy
 
+from actors.control import with_control
 from actors.host import EngineHost
 from actors.names import NAMESPACE, executor_name
 from actors.served_model import ServedModel
@@ -83,7 +84,7 @@ class ChainExecutorShell:
         self._host.stop(timeout_s=5.0)
 
 
-_ChainExecutor: ActorClass[ChainExecutorShell] = ray.remote(ChainExecutorShell)
+_ChainExecutor: ActorClass[ChainExecutorShell] = with_control(ChainExecutorShell, calls=2)
 
 
 def start_chain_executor(chain_id: ChainId) -> ActorProxy[ChainExecutorShell]:
@@ -99,5 +100,4 @@ def start_chain_executor(chain_id: ChainId) -> ActorProxy[ChainExecutorShell]:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
-        concurrency_groups={"control": 2},
     ).remote(chain_id)

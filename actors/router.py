@@ -9,6 +9,7 @@ from uuid import UUID
 import ray
 from ray.actor import ActorClass, ActorProxy
 
+from actors.control import with_control
 from actors.host import EngineHost
 from actors.market import ActorMarket
 from actors.names import INTENT_ROUTER, NAMESPACE
@@ -78,7 +79,7 @@ def _count(record: IntentRecord) -> None:
         metrics.intents_failed.labels(record.intent.type, record.reason or "").inc()
 
 
-_IntentRouter: ActorClass[IntentRouterShell] = ray.remote(IntentRouterShell)
+_IntentRouter: ActorClass[IntentRouterShell] = with_control(IntentRouterShell, calls=1)
 
 
 def start_intent_router() -> ActorProxy[IntentRouterShell]:
@@ -91,5 +92,4 @@ def start_intent_router() -> ActorProxy[IntentRouterShell]:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
-        concurrency_groups={"control": 1},
     ).remote()

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.actor import ActorClass, ActorProxy
 
+from actors.control import with_control
 from actors.host import EngineHost
 from actors.names import NAMESPACE
 from sep_ray.adapters.evm.addresses import TOKENS
@@ -66,7 +67,7 @@ class StrategyShell:
         self._host.stop(timeout_s=5.0)
 
 
-_Strategy: ActorClass[StrategyShell] = ray.remote(concurrency_groups={"control": 1})(StrategyShell)
+_Strategy: ActorClass[StrategyShell] = with_control(StrategyShell, calls=1)
 
 
 def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import structlog
 from ray.actor import ActorClass, ActorProxy
 from ray.exceptions import RayError
 
+from actors.control import with_control
 from actors.executor import start_chain_executor
 from actors.host import EngineHost
 from actors.names import (
@@ -34,7 +36,7 @@ from sep_ray.bootstrap.chain import CHAINS
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
 from sep_ray.journal.ports import Strategies
-from sep_ray.kernel.clock import SystemClock
+from sep_ray.kernel.clock import Millis, SteadyClock, SystemClock
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 
@@ -42,8 +44,23 @@ log = structlog.get_logger()
 
 EVERY_S: Final = 1.0
 ANSWER_S: Final = 5.0
-PATIENCE: Final = 3
-"""Questions in a row an actor may leave unanswered before it is replaced."""
+PATIENCE_MS: Final = 20_000
+"""How long an actor that has answered before may be silent until it is replaced."""
+BIRTH_MS: Final = 120_000
+"""How long a new one may take until its first answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """When an actor last answered, or was first seen if it has not answered yet."""
+
+    since: Millis
+    answered: bool = False
+
+    @property
+    def until(self) -> int:
+        """The instant from which on its silence counts against it."""
+        return self.since + (PATIENCE_MS if self.answered else BIRTH_MS)
 
 
 class SupervisorShell:
@@ -52,7 +69,8 @@ class SupervisorShell:
     def __init__(self) -> None:
         self._settings = Settings()
         configure(self._settings.log_format, self._settings.log_level)
-        self._silent: dict[str, int] = {}
+        self._clock = SteadyClock()
+        self._watched: dict[str, Watched] = {}
         self._nudged: asyncio.Event | None = None
         self._host = EngineHost("supervisor", self._main)
 
@@ -95,18 +113,21 @@ class SupervisorShell:
         return wanted
 
     async def _check(self, name: str) -> None:
-        """Ask an actor how it is; replace it after PATIENCE silences."""
+        """Ask an actor how it is; replace it when it has been silent for too long."""
         actor = find(name)
         if actor is None:
+            self._watched.pop(name, None)
             return
+        watched = self._watched.setdefault(name, Watched(self._clock.now()))
         try:
             await asyncio.wait_for(actor.status.remote(), ANSWER_S)
-            self._silent.pop(name, None)
         except (RayError, TimeoutError):
-            self._silent[name] = self._silent.get(name, 0) + 1
-            if self._silent[name] >= PATIENCE:
-                log.warning("actor_replaced", actor=name, silences=self._silent.pop(name))
+            if self._clock.now() > watched.until:
+                log.warning("actor_replaced", actor=name, answered_before=watched.answered)
+                del self._watched[name]
                 ray.kill(actor, no_restart=False)
+        else:
+            self._watched[name] = Watched(self._clock.now(), answered=True)
 
     @ray.method
     def nudge(self) -> None:
@@ -125,7 +146,7 @@ class SupervisorShell:
         self._host.stop(timeout_s=5.0)
 
 
-_Supervisor: ActorClass[SupervisorShell] = ray.remote(SupervisorShell)
+_Supervisor: ActorClass[SupervisorShell] = with_control(SupervisorShell, calls=1)
 
 
 def start_supervisor() -> ActorProxy[SupervisorShell]:
@@ -138,7 +159,6 @@ def start_supervisor() -> ActorProxy[SupervisorShell]:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
-        concurrency_groups={"control": 1},
     ).remote()
 
 

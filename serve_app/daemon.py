@@ -105,12 +105,14 @@ class Platform:
             runtime_env={"worker_process_setup_hook": "serve_app.loopback.listen_on_loopback_only"},
         )
         from actors.supervisor import start_supervisor
-        from serve_app.app import deploy
+        from serve_app.app import deploy, start_serve
 
-        self.report("starting actors")
+        settings = Settings()
+        self.report("starting Ray Serve")
+        start_serve(settings)
+        self.report("starting actors, models and API")
         start_supervisor()
-        self.report("starting models and API")
-        deploy(Settings())
+        deploy(settings)
 
     def _stop_ray(self) -> None:
         import ray
