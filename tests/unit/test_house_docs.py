@@ -19,6 +19,7 @@ from sep_ray.strategy.desk import Desk
 from sep_ray.strategy.market import Market, Mid, Pair, Series
 from sep_ray.strategy.runner import Saved, build_runner
 from sep_ray.strategy.tokens import Tokens
+from serve_app.cli import app
 from tools import diagrams
 from tools.install import ROOT
 
@@ -77,7 +78,6 @@ def misuse(command: Any, words: list[str]) -> str | None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_exist(page: Path) -> None:
-    app = pytest.importorskip("serve_app.cli").app
     wrong = {misuse(typer.main.get_command(app), words) for words in commands(page, "sep")}
     assert wrong <= {None}
 
@@ -120,7 +120,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_settings_exist(page: Path) -> None:
-    known = {f"SEP_{name.upper()}" for name in Settings.model_fields} | {"SEP_DATA_DIR"}
+    known = {f"SEP_{name.upper()}" for name in Settings.model_fields}
+    known |= {"SEP_DATA_DIR", "SEP_URL", "SEP_TOKEN"}
     assert set(re.findall(r"\bSEP_[A-Z_]+\b", page.read_text())) <= known
 
 
