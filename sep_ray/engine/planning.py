@@ -24,7 +24,7 @@ from sep_ray.routing.plan import Path, Plan, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
 from sep_ray.routing.pools.pool import Pool
-from sep_ray.routing.prices import mid_price
+from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -201,6 +201,7 @@ def pair_ticks(snapshot: Snapshot, tokens: Sequence[Asset], at: Millis) -> list[
     for base, quote in combinations(sorted(tokens), 2):
         mid = mid_price(snapshot, base, quote)
         if not isinstance(mid, NoRoute):
+            numerator, denominator = storable(mid)
             found.append(
                 Tick(
                     chain_id=snapshot.chain_id,
@@ -208,8 +209,18 @@ def pair_ticks(snapshot: Snapshot, tokens: Sequence[Asset], at: Millis) -> list[
                     quote=quote,
                     block_number=snapshot.block_number,
                     at=at,
-                    numerator=mid[0],
-                    denominator=mid[1],
+                    numerator=numerator,
+                    denominator=denominator,
                 )
             )
     return found
+
+
+def storable(price: Ratio) -> Ratio:
+    """Return the price in two numbers below 2^256; the smaller of them keeps its dust.
+
+    Prices over two pools are products of squares of 160-bit numbers. The same shift of both
+    changes the price by less than one part in the smaller number.
+    """
+    shift = max(0, max(number.bit_length() for number in price) - 256)
+    return max(price[0] >> shift, 1), max(price[1] >> shift, 1)
