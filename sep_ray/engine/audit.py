@@ -17,7 +17,7 @@ from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.ports import Accounts, Chain, Head, Transfer
 from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger
-from sep_ray.journal.records import Append, Commit, Fence, VersionConflict
+from sep_ray.journal.records import Append, Commit, VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate
 from sep_ray.kernel.ids import derived_id
@@ -32,6 +32,8 @@ REMEMBER_EVERY: Final = 64
 """Heads after which the place up to which arrivals were looked for is stored."""
 LOOK_BACK: Final = 256
 """Blocks before that place which are looked at again, for reorganisations."""
+TRIES: Final = 3
+"""Times that a write to the account's stream is tried when others write there too."""
 WITHDRAWN: Final = "withdrawn with its block: "
 
 
@@ -205,26 +207,35 @@ class Auditor:
     async def _commit(
         self, events: Sequence[AccountEvent], lines: Sequence[Posting], correlation: UUID
     ) -> bool:
-        """Write to the account's stream; others write there too, so a conflict is read and left
-        to the next head."""
-        append = Append(
-            stream_id=self._stream,
-            expected_version=self._version,
-            events=tuple(events),
-            correlation_id=correlation,
-        )
-        fence: Fence = self._lane.fence
-        commit = Commit(at=self._clock.now(), appends=(append,), postings=tuple(lines), fence=fence)
-        try:
-            await self._store.commit(commit)
-        except (VersionConflict, Indeterminate):
-            await self._catch_up()
-            return False
-        except InsufficientBalance as error:
-            log.warning("observation_undecided", why=str(error))
-            return False
-        self._version += len(events)
-        return True
+        """Write to the account's stream; whether it is durable. Allocations are written there
+        too, so a conflict is read and the same said once more."""
+        for _ in range(TRIES):
+            append = Append(
+                stream_id=self._stream,
+                expected_version=self._version,
+                events=tuple(events),
+                correlation_id=correlation,
+            )
+            commit = Commit(
+                at=self._clock.now(),
+                appends=(append,),
+                postings=tuple(lines),
+                fence=self._lane.fence,
+            )
+            try:
+                await self._store.commit(commit)
+            except VersionConflict:
+                await self._catch_up()
+            except Indeterminate:
+                await self._catch_up()
+                return False
+            except InsufficientBalance as error:
+                log.warning("observation_undecided", why=str(error))
+                return False
+            else:
+                self._version += len(events)
+                return True
+        return False
 
     async def _catch_up(self) -> None:
         for row in await self._store.stream(self._stream, self._version):

@@ -269,22 +269,25 @@ class ChainExecutor:
         await self._store.record_ticks(ticks)
 
     async def _work(self, lane: Lane, head: Head) -> None:
-        if lane.stale:
-            await self._recover(lane, head)
+        doubtful = lane.stale
+        if doubtful:
+            await self._recover(lane)
         state = await self._world.accounts.state(lane.account, self._rules.assets, head)
         lane.mined_nonce = state.nonce
         lane.next_nonce = max(lane.next_nonce, state.nonce)
         whole = await self._settler.settle(lane, head)
         lane.agrees = whole and await self._auditors[lane.account].check(head, state.units)
         self._expect(lane)
+        if doubtful:
+            await self._launcher.broadcast(lane, lane.pending(), head)
         await self._launcher.upkeep(lane, self._fees(head), head)
         await self._send(lane)
 
-    async def _recover(self, lane: Lane, head: Head) -> None:
-        """Read a lane from the journal, and hand everything that has not landed over again.
+    async def _recover(self, lane: Lane) -> None:
+        """Read a lane from the journal.
 
-        What was durable but perhaps never sent, and what a node may have forgotten, are the same
-        case: the same bytes, once more.
+        What has not landed is then handed over again, the same bytes: whether it was never sent
+        or the node has forgotten it makes no difference (P3).
         """
         chain_id, account = lane.chain_id, lane.account
         attempts = await self._store.live_attempts(chain_id, account)
@@ -293,7 +296,6 @@ class ChainExecutor:
         following = await self._store.next_nonce(chain_id, account) or 0
         lane.load(attempts, [step for step in steps if step is not None], following)
         await self._auditors[account].start()
-        await self._launcher.broadcast(lane, lane.pending(), head)
         log.info("lane_recovered", lane=lane.name, live=len(attempts), next_nonce=following)
 
     def _expect(self, lane: Lane) -> None:

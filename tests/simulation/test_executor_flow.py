@@ -24,7 +24,7 @@ from tests.fixtures.execution import (
 async def test_a_sale_is_filled_as_it_was_quoted():
     sim = Sim()
     await sim.ready()
-    assert sim.state is LaneState.READY
+    assert sim.state == LaneState.READY
     step_id = await sim.add(3 * ETHER)
     assert await sim.executor.turn() == 2  # an approval and a swap
     started = await sim.step(step_id)
