@@ -20,8 +20,9 @@ from sep_ray.devnet.folders import private_folder, secret
 
 NAMESPACE: Final = "sep"
 SOCKET_ROOM: Final = 70
-"""Characters Ray appends to its folder for its longest unix socket."""
-SOCKET_LIMIT: Final = 107
+"""Characters Ray appends to its folder, or to the balancer's, for its longest unix socket."""
+SOCKET_LIMIT: Final = 97
+"""The balancer's; it binds under a longer name first, so it allows ten less than unix(7) does."""
 
 # The balancer's two service ports have no host setting of their own and would listen on every
 # interface; this wrapper binds them to loopback before the balancer reads its file.
