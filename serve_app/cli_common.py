@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
     from sep_ray.settings import Settings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 INTERRUPTED: Final = 130
+USAGE: Final = 2
 TOKEN_S: Final = 3_600
 WIDE: Final = 160
 """Columns where there is no terminal to measure."""
@@ -145,18 +147,18 @@ def moment(millis: int | None) -> str:
 
 def failed(error: BaseException) -> int:
     """Say in one line why a command ended and return its exit code."""
-    from click.exceptions import Abort, ClickException, Exit
-
-    if isinstance(error, Exit):
-        return error.exit_code
     if isinstance(error, SystemExit):
         return int(error.code or 0)
-    if isinstance(error, KeyboardInterrupt | Abort):
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
         typer.echo("interrupted", err=True)
         return INTERRUPTED
-    if isinstance(error, ClickException):
-        typer.echo(f"sep: {error.format_message()}", err=True)
-        return error.exit_code
+    if isinstance(error, TyperException):
+        said = " ".join(error.format_message().split())
+        if said:  # nothing when the help was asked for by giving no command
+            typer.echo(f"sep: {said}", err=True)
+        return USAGE
     if isinstance(error, BrokenPipeError):
         return 0
     typer.echo(f"sep: {one_line(error)}", err=True)

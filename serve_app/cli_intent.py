@@ -91,7 +91,12 @@ def submit(
         "style": "twap" if twap else None,
         "schedule": _given({"slices": twap, "catch_up": catch_up}),
     }
-    asked = {"type": kind.upper() if kind else None, "chain_id": chain, "sell": sell, "buy": buy}
+    asked: dict[str, Any] = {
+        "type": kind.upper() if kind else None,
+        "chain_id": chain,
+        "sell": sell,
+        "buy": buy,
+    }
     asked |= {"amount": amount, "units": units, "side": side, "tolerance": tolerance}
     asked |= {"strategy_id": strategy, "note": note, "targets": [*map(_target, target or [])]}
     body = _from_file(file) if file else _given(asked | {"constraints": _given(constraints)})
