@@ -24,8 +24,26 @@ from sep_ray.engine.strategies import StrategyHost
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
+from sep_ray.strategy.desk import Prediction, SignalModels
 from sep_ray.strategy.record import StrategyRecord
 from sep_ray.strategy.tokens import Tokens
+
+
+class LazySignals:
+    """The signal models of this process; their library is loaded by the first who asks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models: SignalModels | None = None
+
+    def predict(self, name: str, features: Sequence[float]) -> Prediction:
+        """See SignalModels."""
+        if self._models is None:
+            from sep_ray.adapters.onnx.signals import LocalSignals
+
+            budget_s = self._settings.model_timeout_ms / 1_000
+            self._models = LocalSignals(self._settings.models_dir, budget_s)
+        return self._models.predict(name, features)
 
 
 class StrategyShell:
@@ -41,7 +59,9 @@ class StrategyShell:
     async def _main(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
         async with open_store(self._settings, clock) as store:
-            self._strategies = StrategyHost(store, clock, Tokens(TOKENS.values()), self._mine)
+            self._strategies = StrategyHost(
+                store, clock, Tokens(TOKENS.values()), self._mine, LazySignals(self._settings)
+            )
             self._host.running()
             await self._strategies.run(stop)
 
