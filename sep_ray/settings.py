@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     keystore_password: SecretStr | None = None
 
     http_host: str = "127.0.0.1"
-    http_port: int = Field(8700, ge=0, le=65_535, description="0 takes a free port")
+    http_port: int | None = Field(
+        None, ge=0, le=65_535, description="0 takes a free port; unset prefers 8700"
+    )
     api_replicas: int = Field(1, ge=1, le=64)
     model_replicas: int = Field(1, ge=1, le=64, description="of each model")
     jwt_secret: SecretStr | None = Field(

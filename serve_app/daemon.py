@@ -12,28 +12,32 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 
 from sep_ray.devnet.folders import private_folder, replace_file
-from sep_ray.kernel.errors import SepError
+from sep_ray.devnet.processes import free_port
+from sep_ray.kernel.errors import Rejected, SepError
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
-from serve_app.ray_environment import NAMESPACE, free_ports, ray_environment
+from serve_app.ray_environment import NAMESPACE, ray_environment
 from serve_app.stack import Stack
 
 log = structlog.get_logger()
 
 WATCH_S: Final = 0.5
 READY_S: Final = 120.0
+USUAL_PORT: Final = 8700
 
 
 class Platform:
     """Everything one embedded platform consists of; use from one thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, own_signals: Callable[[], None]) -> None:
         self._settings = settings
+        self._own_signals = own_signals
         self._state = settings.state_dir
         self._folder = private_folder(self._state / "platform")
         self._stack = Stack(settings)
@@ -89,7 +93,7 @@ class Platform:
     def _start_ray(self) -> None:
         os.environ.update(ray_environment(self._state))
         os.environ["SEP_STATE_DIR"] = str(self._state)
-        port = self._settings.http_port or free_ports(1)[0]
+        port = chosen_port(self._settings)
         os.environ["SEP_HTTP_PORT"] = str(port)
         self.report("starting Ray")
         import ray
@@ -104,6 +108,7 @@ class Platform:
             object_store_memory=200_000_000,
             runtime_env={"worker_process_setup_hook": "serve_app.loopback.listen_on_loopback_only"},
         )
+        self._own_signals()  # Ray has put its own handlers in place, which would end us at once
         from actors.supervisor import start_supervisor
         from serve_app.app import deploy, start_serve
 
@@ -122,7 +127,7 @@ class Platform:
 
         if ray.is_initialized():
             stop_actors()
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]  # Ray leaves it unannotated
             ray.shutdown()
 
     def _await_health(self) -> None:
@@ -160,14 +165,30 @@ class Platform:
         replace_file(self._state / "endpoints.json", json.dumps(endpoints, indent=1))
 
 
+def chosen_port(settings: Settings) -> int:
+    """Return the port asked for; without a wish the usual one, or a free one if that is taken.
+
+    Raises Rejected when the port asked for is taken.
+    """
+    wanted = USUAL_PORT if settings.http_port is None else settings.http_port
+    port = free_port(wanted)
+    if settings.http_port and port != settings.http_port:
+        raise Rejected("the port is taken", setting="SEP_HTTP_PORT", port=settings.http_port)
+    return port
+
+
 def main() -> int:
     """Run the platform until SIGTERM or SIGINT; 0 after a clean stop."""
     settings = Settings()
     configure(settings.log_format, settings.log_level)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    platform = Platform(settings)
+
+    def own_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+
+    own_signals()
+    platform = Platform(settings, own_signals)
     code = 0
     try:
         platform.start()

@@ -110,7 +110,7 @@ def _loopback(_: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    if settings.http_port == 0 or _running(settings):
+    if settings.http_port in (0, None) or _running(settings):
         return Finding("HTTP port", True, "in use by the platform" if settings.http_port else "any")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
