@@ -72,8 +72,8 @@ class Launcher:
     async def launch(self, lane: Lane, jobs: Sequence[Job], fees: Fees, head: Head) -> int:
         """Sign, record and send jobs at the lane's next nonces; return how many became durable.
 
-        A job that cannot be recorded (its step moved on, its funds are gone) leaves a gap below
-        the others, which is filled at once.
+        A job that cannot be recorded (its step moved on, its funds are gone) may leave a gap
+        below the others; `upkeep` fills it.
         """
         if not jobs:
             return 0
@@ -81,7 +81,6 @@ class Launcher:
         attempts = await self._sign(lane, list(zip(nonces, jobs, strict=True)), fees)
         kept = await self._record(lane, list(zip(attempts, jobs, strict=True)))
         lane.next_nonce = max((a.nonce + 1 for a in kept), default=lane.next_nonce)
-        kept += await self._fill(lane, fees)
         await self.broadcast(lane, kept, head)
         return len(kept)
 
@@ -163,8 +162,6 @@ class Launcher:
 
     async def _fill(self, lane: Lane, fees: Fees) -> list[Attempt]:
         """Use up nonces that no transaction of ours will use, so that later ones can land."""
-        if lane.stale:
-            return []
         holes = lane.holes()[: self._rules.round_size]
         deadline = Millis(self._clock.now() + self._rules.lifetime_ms)
         nothing = Job(

@@ -132,7 +132,7 @@ async def test_p5_a_second_process_waits_and_takes_over_when_the_lease_ends():
     await sim.ready()
     second = sim.new_executor("second")
     await second.start()
-    assert second.lanes[0].state == LaneState.STANDBY
+    assert second.status().lanes[0].state == LaneState.STANDBY
     step_id = await sim.add()
     await second.turn()
     assert not await sim.attempts()
@@ -177,6 +177,31 @@ async def test_p5_the_database_refuses_a_lost_epoch_even_when_the_clock_lies():
     assert await old.turn() == 0
     assert old.lanes[0].lease is None
     assert not sim.chain.pool
+    await sim.settle()
+    await sim.check()
+
+
+async def test_p5_a_lease_that_ends_between_writing_and_sending_stops_the_sending():
+    sim = Sim()
+    await sim.ready()
+    old, real = sim.executor, sim.store.commit
+
+    async def slow(commit):
+        done = await real(commit)
+        sim.clock.advance(sim.rules.lease_ttl_ms)
+        return done
+
+    await sim.add()
+    sim.store.commit = slow
+    await old.turn()
+    sim.store.commit = real
+    prepared = [a for a in await sim.attempts() if a.status is AttemptStatus.PREPARED]
+    assert prepared
+    assert not sim.chain.pool
+    assert old.lanes[0].lease is None
+    sim.executor = sim.new_executor("second")
+    await sim.executor.start()
+    assert {tx.raw for tx in sim.chain.pool.values()} >= {a.newest.raw for a in prepared}
     await sim.settle()
     await sim.check()
 

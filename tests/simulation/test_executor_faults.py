@@ -297,6 +297,9 @@ async def test_a_step_cancelled_in_between_leaves_a_gap_that_is_filled():
 
     sim.store.holdings = meanwhile
     await sim.executor.turn()
+    assert sim.executor.status().lanes[0].state == LaneState.RECOVERING
+    await sim.executor.turn()
+    assert [tx.nonce for tx in sim.chain.pool.values()] == [0, 1, 3, 2]
     await sim.tick()
     sim.steps.remove(cancelled)
     await sim.settle()
@@ -375,7 +378,7 @@ async def test_p8_units_that_vanish_stop_the_account_and_say_so():
     await sim.add()
     sim.chain.newest.after.give(USDC.address, ACCOUNT, -1)
     await sim.tick()
-    assert sim.state == LaneState.UNSETTLED
+    assert sim.executor.status().lanes[0].state == LaneState.UNSETTLED
     await sim.tick(sim.rules.patience_blocks)
     assert sim.state == LaneState.BREACHED
     rows = await sim.store.tail(0, 10_000, 0.0)
@@ -419,6 +422,23 @@ async def test_tokens_whose_allowance_must_pass_zero_get_two_approvals():
     assert (await sim.step(step_id)).status is StepStatus.DONE
     allowed = sim.chain.newest.after.allowed[WETH.address, ACCOUNT, "0x" + "70" * 20]
     assert allowed == 0, "approvals are exact"
+    await sim.check()
+
+
+async def test_an_allowance_that_a_swap_in_flight_will_use_is_not_counted_on():
+    sim = Sim()
+    await sim.ready()
+    first = await sim.add(10 * ETHER)
+    sim.chain.room = 1
+    await sim.executor.turn()
+    await sim.tick()  # the approval has landed, the swap it is for has not
+    second = await sim.add(5 * ETHER)
+    await sim.executor.turn()
+    sim.chain.room = 10
+    await sim.settle()
+    for step_id in (first, second):
+        step = await sim.step(step_id)
+        assert (step.status, step.tries) == (StepStatus.DONE, 1)
     await sim.check()
 
 
