@@ -1,0 +1,77 @@
+"""One chain as an executor meets it: connected, with its pools found."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sep_ray.adapters.evm.addresses import ChainBook
+from sep_ray.adapters.evm.chain import EvmChain
+from sep_ray.adapters.evm.discovery import find_pools
+from sep_ray.adapters.evm.encoding import SwapEncoder
+from sep_ray.adapters.evm.heads import HeadFeed
+from sep_ray.adapters.evm.rpc import EvmRpc
+from sep_ray.adapters.evm.snapshots import SnapshotReader
+from sep_ray.engine.executor import World
+from sep_ray.engine.rules import ChainRules
+from sep_ray.execution.fees import FeePolicy
+from sep_ray.kernel.errors import Rejected
+from sep_ray.kernel.units import NATIVE, Asset
+
+STALL_MS: Final = 12_000
+"""How long a transaction may wait before it is sent again for more."""
+LEAST_STALL_BLOCKS: Final = 4
+PATIENCE_MS: Final = 3_000
+LIFETIME_MS: Final = 120_000
+ETHEREUM_TIP_WEI: Final = 100_000_000
+
+
+def rules_of(book: ChainBook, *, block_seconds: float, confirmations: int) -> ChainRules:
+    """Return the rules for a chain of a book; lease and round sizes are the defaults."""
+    block_ms = max(int(block_seconds * 1_000), 1)
+    tokens = tuple(t.asset for t in book.tokens() if t.asset.address != NATIVE)
+    return ChainRules(
+        chain_id=book.chain_id,
+        coin=Asset(book.chain_id, NATIVE),
+        tokens=tokens,
+        block_time_ms=block_ms,
+        confirmations=confirmations,
+        stall_blocks=max(LEAST_STALL_BLOCKS, -(-STALL_MS // block_ms)),
+        patience_blocks=max(confirmations + 2, -(-PATIENCE_MS // block_ms)),
+        lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
+        fees=FeePolicy(least_tip_wei=ETHEREUM_TIP_WEI if book.chain_id == 1 else 0),
+        zero_first=frozenset({book.usdt}),
+    )
+
+
+@asynccontextmanager
+async def open_world(
+    book: ChainBook, http: str, ws: str | None, *, block_seconds: float
+) -> AsyncIterator[World]:
+    """Connect to a chain, check that it is the right one and find its pools.
+
+    Raises Transient while the node does not answer, Rejected for another chain's node.
+    """
+    rpc = EvmRpc(http)
+    try:
+        answered = int(await rpc.request("eth_chainId"), 16)
+        if answered != book.chain_id:
+            raise Rejected("another chain answers", wanted=book.chain_id, got=answered)
+        pools = await find_pools(
+            rpc, tokens=book.tokens(), v2_factory=book.v2_factory, v3_factory=book.v3_factory
+        )
+        feed = HeadFeed(rpc, ws, poll_s=min(max(block_seconds / 4, 0.05), 1.0))
+        chain = EvmChain(rpc, feed, book.multicall3)
+        reader = SnapshotReader(
+            rpc,
+            chain_id=book.chain_id,
+            pools=pools,
+            tokens=book.tokens(),
+            wrapped_native=book.weth,
+            tick_lens=book.v3_tick_lens,
+            multicall=book.multicall3,
+        )
+        yield World(chain=chain, accounts=chain, calls=SwapEncoder(book), snapshots=reader)
+    finally:
+        await rpc.close()
