@@ -43,6 +43,7 @@ class ChainExecutorShell:
 
     async def _main(self, stop: asyncio.Event) -> None:
         model = ServedModel("cost", self._settings.model_timeout_ms / 1_000)
+        model.warm()
         async with open_store(self._settings, SystemClock()) as store:
             opened = open_executor(
                 self._settings, self._chain_id, store, model, metrics.ProcessMeter()

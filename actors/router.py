@@ -40,14 +40,17 @@ class IntentRouterShell:
     async def _main(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
         timeout_s = self._settings.model_timeout_ms / 1_000
+        prioritizer, slicer = (ServedModel(name, timeout_s) for name in ("prioritizer", "slice"))
+        prioritizer.warm()
+        slicer.warm()
         async with open_store(self._settings, clock) as store:
             facts = FactSource(store, store, ActorMarket(clock), NUMERAIRES)
             self._router = IntentRouter(
                 store=store,
                 clock=clock,
                 facts=facts,
-                prioritizer=ServedModel("prioritizer", timeout_s),
-                slicer=ModelSlicer(ServedModel("slice", timeout_s)),
+                prioritizer=prioritizer,
+                slicer=ModelSlicer(slicer),
                 on_end=_count,
             )
             self._host.running()

@@ -14,15 +14,19 @@ from sep_ray.adapters.onnx.guarded import Guarded
 from sep_ray.engine.ports import Scored
 
 MODELS_APP: Final = "models"
-REST: Final = 10
-"""Questions answered by formula after one that failed, so that an outage is not waited for."""
+PROBE_S: Final = 10.0
+"""How long a probe may take: the first question of a process also finds the deployment."""
+PAUSE_S: Final = 0.5
+
+_FAILURES: Final = (RayError, RayServeException, TimeoutError)
 
 
 class ServedModel:
     """Implements the engine's Model port over a Serve deployment named like the model.
 
     The deployment guards its own file and says whether model or formula answered; here its
-    absence, its slowness and its errors are guarded against in the same way.
+    absence, its slowness and its errors are guarded against in the same way. After a failure
+    nobody waits for it again until a probe in the background has had an answer.
     """
 
     def __init__(self, name: str, timeout_s: float) -> None:
@@ -30,19 +34,23 @@ class ServedModel:
         self._timeout_s = timeout_s
         self._formula = Guarded(SPECS[name], None, budget_s=timeout_s)
         self._handle: Any = None
-        self._resting = 0
+        self._trouble: str | None = "not asked yet"
+        self._probing: asyncio.Task[None] | None = None
+
+    def warm(self) -> None:
+        """Begin to probe, so that the first question need not be the slow one."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.get_running_loop().create_task(self._probe())
 
     async def score(self, rows: Sequence[Sequence[float]]) -> Scored:
         """Score rows; the answer names its source and, for a fallback, the reason."""
-        if self._resting > 0:
-            self._resting -= 1
-            return self._formula.fall_back(rows, "resting after a failure")
-        try:
-            return await asyncio.wait_for(self._ask(rows), self._timeout_s)
-        except TimeoutError:
-            return self._failed(rows, f"no answer within {self._timeout_s * 1e3:.0f} ms")
-        except (RayError, RayServeException) as error:
-            return self._failed(rows, type(error).__name__)
+        if self._trouble is None:
+            try:
+                return await asyncio.wait_for(self._ask(rows), self._timeout_s)
+            except _FAILURES as error:
+                self._trouble = self._words(error)
+        self.warm()
+        return self._formula.fall_back(rows, self._trouble)
 
     async def _ask(self, rows: Sequence[Sequence[float]]) -> Scored:
         if self._handle is None:
@@ -52,6 +60,18 @@ class ServedModel:
         answer: Scored = await self._handle.score.remote([list(row) for row in rows])
         return answer
 
-    def _failed(self, rows: Sequence[Sequence[float]], why: str) -> Scored:
-        self._handle, self._resting = None, REST
-        return self._formula.fall_back(rows, why)
+    async def _probe(self) -> None:
+        """Ask until there is an answer; then questions go to the deployment again."""
+        row = [0.0] * len(SPECS[self._name].features)
+        while self._trouble is not None:
+            try:
+                await asyncio.wait_for(self._ask([row]), PROBE_S)
+                self._trouble = None
+            except _FAILURES as error:
+                self._handle, self._trouble = None, self._words(error)
+                await asyncio.sleep(PAUSE_S)
+
+    def _words(self, error: BaseException) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._timeout_s * 1e3:.0f} ms"
+        return type(error).__name__

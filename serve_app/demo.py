@@ -23,7 +23,7 @@ from sep_ray.settings import Settings
 from serve_app import demo_plan as plan
 from serve_app.auth import Role, Tokens, token_secret
 from serve_app.client import Client
-from serve_app.demo_report import intents_table, portfolio_table
+from serve_app.demo_report import intents_table, portfolio_table, queue_table
 from serve_app.platform import down, status, up
 
 ENDED: Final = frozenset(
@@ -31,6 +31,7 @@ ENDED: Final = frozenset(
 )
 WAIT_S: Final = 150.0
 POLL_S: Final = 0.25
+FILE_WIDTH: Final = 140
 
 
 def run_demo(
@@ -40,7 +41,7 @@ def run_demo(
 
     A platform that runs already is used and left running; otherwise one is started and stopped.
     """
-    console = console or Console()
+    console = console or wide_console()
     began = time.monotonic()
     mine = not status(settings)["running"]
     with _progress(console) as progress:
@@ -262,6 +263,12 @@ def _versions() -> dict[str, str]:
     return {"sep_ray": __version__} | {name: version(name) for name in packages}
 
 
+def wide_console() -> Console:
+    """Return the terminal, or wide enough lines where the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_WIDTH)
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
@@ -270,6 +277,7 @@ def _progress(console: Console) -> Progress:
 
 def _print(console: Console, result: Mapping[str, Any]) -> None:
     console.print(intents_table(result["intents"]))
+    console.print(queue_table(result["intents"]))
     console.print(portfolio_table(result["portfolio"]["before"], result["portfolio"]["after"]))
     check = result["ledger_check"]
     agree = "agree to the last unit" if not check["mismatches"] else "DO NOT AGREE"

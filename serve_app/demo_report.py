@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from rich.markup import escape
 from rich.table import Table
 
 CHAIN_NAMES: Final[Mapping[int, str]] = {1: "ethereum", 42161: "arbitrum"}
@@ -13,35 +14,50 @@ PLACES: Final = 6
 
 
 def intents_table(intents: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per intent."""
-    table = Table(title="Intents", show_lines=False)
-    for name in ("intent", "chain", "state", "txs", "in", "out", "quoted", "slip bp", "gas"):
-        table.add_column(name, justify="left" if name in ("intent", "chain", "state") else "right")
-    table.add_column("queue score and why", overflow="fold")
+    """Return one row per intent: what was asked, and what the chain did."""
+    table = Table(title="Intents")
+    for name in ("intent", "chain", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("txs", "in", "quoted out", "realised out", "slip bp", "gas"):
+        table.add_column(name, justify="right", no_wrap=True)
     for each in intents:
         slippage = each["slippage_bp"]
         table.add_row(
-            f"{each['name']} {each['id'][:8]}",
+            _name(each),
             CHAIN_NAMES.get(each["chain_id"], str(each["chain_id"])),
             each["state"] if each["state"] == "COMPLETED" else f"{each['state']} {each['reason']}",
             str(len(each["tx_hashes"])),
             _amounts(each["amount_in"]),
-            _amounts(each["amount_out"]),
             _amounts(each["quoted_out"]),
+            _amounts(each["amount_out"]),
             "" if slippage is None else f"{slippage:.2f}",
             f"{each['gas_used']:,}",
-            f"[{each['score_source'].split(':')[0]}] {each['why']}",
         )
     return table
+
+
+def queue_table(intents: Sequence[Mapping[str, Any]]) -> Table:
+    """Return why each intent's turn came when it came: the highest score first."""
+    table = Table(title="The queue: score of waiting, and why")
+    table.add_column("intent", no_wrap=True)
+    table.add_column("scored by", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for each in sorted(intents, key=lambda intent: -(intent["score"] or 0.0)):
+        table.add_row(_name(each), escape(each["score_source"]), escape(each["why"]))
+    return table
+
+
+def _name(intent: Mapping[str, Any]) -> str:
+    return f"{intent['name']} {intent['id'][-8:]}"
 
 
 def portfolio_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
     """Return what each strategy holds before and after, and the totals, exactly."""
     table = Table(title="Portfolio (available + reserved, whole tokens, exact)")
     for name in ("strategy", "chain", "asset"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("before", "after", "change"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     first, last = _held(before), _held(after)
     for key in sorted(first.keys() | last.keys()):
         was, now = first.get(key, Decimal(0)), last.get(key, Decimal(0))
