@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import tomllib
 from functools import partial
-from importlib.metadata import requires
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 import sep_ray
 from tools import check_leaks, install
+from tools.files import project_files
 from tools.hatch_models import artefacts
 from tools.install import INSTALLER_LOCK, ROOT, RUNTIME_LOCK, TRAIN_LOCK
 
@@ -35,6 +37,30 @@ def asked(*extras: str) -> list[Requirement]:
     optional = PROJECT["optional-dependencies"]
     lists = [PROJECT["dependencies"], *(optional[extra] for extra in extras)]
     return [Requirement(line) for lines in lists for line in lines]
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the distributions whose modules the Python files of these folders import."""
+    owners = packages_distributions()
+    trees = [
+        ast.parse(file.read_text())
+        for folder in folders
+        for file in project_files(ROOT, f"{folder}/*.py")
+    ]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    tops = {module.partition(".")[0] for module in modules}
+    found: set[str] = {canonicalize_name(name) for top in tops for name in owners.get(top, [])}
+    return found - {"sep-ray"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(("sep_ray", "actors", "serve_app"), ()), (("tests", "tools", "bench"), ("dev",))],
+)
+def test_what_is_imported_is_asked_for(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    assert imported(*folders) - {canonicalize_name(r.name) for r in asked(*extras)} == set()
 
 
 @pytest.mark.parametrize(
