@@ -74,7 +74,7 @@ async def open_executor(
         yield ChainExecutor(
             World(chain=node, accounts=node, calls=SwapEncoder(book), snapshots=reader),
             store,
-            [signer(settings, chain_id)],
+            [signer(settings)],
             _rules(settings, chain, [token.asset for token in tokens]),
             clock=clock,
             steady=SteadyClock(),
@@ -87,8 +87,8 @@ async def open_executor(
         await rpc.close()
 
 
-def signer(settings: Settings, chain_id: ChainId) -> LocalSigner:
-    """Return the account that trades on a chain: from the keystore, or a local chain's own.
+def signer(settings: Settings) -> LocalSigner:
+    """Return the account that trades: from the keystore, or the local chains' own.
 
     Raises Rejected for a keystore that cannot be opened.
     """

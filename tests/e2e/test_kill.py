@@ -75,9 +75,7 @@ def _chains(sep: Sep) -> dict[str, str]:
 
 
 def _account(sep: Sep) -> str:
-    accounts = {s["account"] for s in sep.json("status")["executors"].values()}
-    (account,) = accounts
-    return str(account)
+    return str(sep.json("status")["endpoints"]["account"])
 
 
 def _rpc(url: str, method: str, *params: Any) -> Any:
