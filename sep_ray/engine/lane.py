@@ -120,9 +120,10 @@ class Lane:
             self.plans.pop(attempt.id, None)
         if step is not None and step.version >= self._version_of(step.id):
             self.steps[step.id] = step
-        needed = {each.step_id for each in self.attempts.values()}
-        if attempt.step_id is not None and attempt.step_id not in needed:
-            self.steps.pop(attempt.step_id, None)
+        if attempt.status in TERMINAL and attempt.step_id is not None:
+            needed = {each.step_id for each in self.attempts.values()}
+            if attempt.step_id not in needed:
+                self.steps.pop(attempt.step_id, None)
 
     def step_of(self, attempt: Attempt) -> Step | None:
         """Return the step an attempt works for; InvariantBroken when it should be known."""

@@ -7,7 +7,7 @@ market as the earlier ones leave it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, Protocol
@@ -18,13 +18,15 @@ from sep_ray.execution.ports import Head
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
-from sep_ray.kernel.units import Asset
+from sep_ray.kernel.units import PPM, Asset
+from sep_ray.routing.choice import limit_of
 from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
-from sep_ray.routing.plan import Path, Plan, RouteRequest
+from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
 from sep_ray.routing.pools.pool import Pool
 from sep_ray.routing.prices import Ratio, mid_price
+from sep_ray.routing.ranking import TIE_PPM
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -83,8 +85,17 @@ class WorkingMarket:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.base = snapshot
-        self.now = snapshot
+        self._pools = {pool.address: pool for pool in snapshot.pools}
         self._touched: set[str] = set()
+        self._now: Snapshot | None = snapshot
+
+    @property
+    def now(self) -> Snapshot:
+        """The market with all that was taken; it is the base snapshot until something was."""
+        if self._now is None:
+            pools = tuple(self._pools[pool.address] for pool in self.base.pools)
+            self._now = replace(self.base, pools=pools)
+        return self._now
 
     def touches(self, plan: Plan) -> bool:
         """Whether the plan's pools were moved since the base snapshot."""
@@ -93,30 +104,71 @@ class WorkingMarket:
     def take(self, plan: Plan) -> None:
         """Move the pools as the plan will; a swap that no longer fits moves nothing."""
         moved: dict[str, Pool] = {}
-        known = {pool.address: pool for pool in self.now.pools}
         for leg in plan.route.legs:
-            if not _swap(leg.path, plan.side, known | moved, moved):
+            if self._swap(leg.path, plan.side, moved) is None:
                 return
         self._touched.update(moved)
-        self.now = replace(
-            self.now, pools=tuple(moved.get(pool.address, pool) for pool in self.now.pools)
+        self._pools.update(moved)
+        self._now = None
+
+    def again(self, plan: Plan, request: RouteRequest) -> Plan | None:
+        """Quote a plan's path anew; None when it no longer is about as good, or not allowed."""
+        (leg,) = plan.route.legs
+        path = self._swap(leg.path, plan.side, {})
+        if path is None or not _as_good(plan, path) or _below_limit(path, request):
+            return None
+        gained = path.amount_out - plan.amount_out
+        if plan.side is Side.BUY:
+            gained = path.amount_in - plan.amount_in
+        return replace(
+            plan,
+            amount_in=path.amount_in,
+            amount_out=path.amount_out,
+            limit=limit_of(path, request),
+            route=Route(legs=(Leg(path=path, share_ppm=leg.share_ppm),)),
+            net=plan.net + gained,
+            net_predicted=plan.net_predicted + gained,
         )
 
+    def _swap(self, path: Path, side: Side, moved: dict[str, Pool]) -> Path | None:
+        """Quote a path from its fixed end and note in `moved` how it leaves each pool."""
+        selling = side is Side.SELL
+        amount = path.amount_in if selling else path.amount_out
+        hops: list[Hop] = []
+        for hop in path.hops if selling else reversed(path.hops):
+            pool = moved.get(hop.pool) or self._pools.get(hop.pool)
+            if pool is None:
+                return None
+            quote = (pool.exact_in if selling else pool.exact_out)(hop.token_in, amount)
+            if isinstance(quote, NoRoute):
+                return None
+            moved[hop.pool] = pool.moved(quote)
+            amount = quote.amount_out if selling else quote.amount_in
+            hops.append(
+                replace(
+                    hop,
+                    amount_in=quote.amount_in,
+                    amount_out=quote.amount_out,
+                    ticks_crossed=quote.ticks_crossed,
+                )
+            )
+        return Path(hops=tuple(hops if selling else reversed(hops)))
 
-def _swap(path: Path, side: Side, pools: Mapping[str, Pool], moved: dict[str, Pool]) -> bool:
-    """Quote a path anew from its fixed end and note how it leaves each pool."""
-    selling = side is Side.SELL
-    amount = path.amount_in if selling else path.amount_out
-    for hop in path.hops if selling else reversed(path.hops):
-        pool = moved.get(hop.pool) or pools.get(hop.pool)
-        if pool is None:
-            return False
-        quote = (pool.exact_in if selling else pool.exact_out)(hop.token_in, amount)
-        if isinstance(quote, NoRoute):
-            return False
-        moved[hop.pool] = pool.moved(quote)
-        amount = quote.amount_out if selling else quote.amount_in
-    return True
+
+def _as_good(plan: Plan, path: Path) -> bool:
+    """Whether the open side changed by no more than counts as a tie."""
+    selling = plan.side is Side.SELL
+    before, after = (
+        (plan.amount_out, path.amount_out) if selling else (plan.amount_in, path.amount_in)
+    )
+    return abs(after - before) * PPM <= before * TIE_PPM
+
+
+def _below_limit(path: Path, request: RouteRequest) -> bool:
+    price = request.limit_price
+    if price is None:
+        return False
+    return path.amount_out * price.denominator < path.amount_in * price.numerator
 
 
 class Planner:
@@ -147,15 +199,21 @@ class Planner:
         ]
 
     def decide(self, options: Options | NoRoute, market: WorkingMarket) -> Plan | NoRoute:
-        """Choose; where earlier trades moved the chosen pools, plan anew on what they leave."""
+        """Choose; where earlier trades moved the chosen pools, quote anew on what they leave.
+
+        A path that they made worse by more than a tie is looked for anew, by formula.
+        """
         if isinstance(options, NoRoute):
             return options
         plan = choose(
             options.found, options.estimates, options.request, estimated_by=options.source
         )
-        if not isinstance(plan, NoRoute) and market.touches(plan):
-            return plan_by_formula(market.now, options.request, conditions=self._conditions())
-        return plan
+        if isinstance(plan, NoRoute) or not market.touches(plan):
+            return plan
+        again = market.again(plan, options.request)
+        if again is not None:
+            return again
+        return plan_by_formula(market.now, options.request, conditions=self._conditions())
 
     def _conditions(self) -> Conditions:
         return Conditions(gas_price_ewma_wei=self._ewma_wei, block_time_ms=self._block_time_ms)
