@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonValue
 
 from serve_app.problems import ProblemAnswer
 
 _ID: Final = "01990000-0000-7000-8000-000000000000"
 _HASH: Final = f"0x{'ab' * 32}"
+_WETH: Final = "eip155:1/erc20:0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
+_WETH_AMOUNT: Final[dict[str, JsonValue]] = {
+    "asset": _WETH,
+    "symbol": "WETH",
+    "units": "500000000000000",
+    "amount": "0.0005",
+}
 _USDC: Final = "eip155:1/erc20:0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 
 
@@ -174,7 +182,7 @@ class IntentAnswer(Answer):
                     "detail": "",
                     "wanted": "sell 1.5 USDC for WETH on chain 1",
                     "sell": _USDC,
-                    "buy": "eip155:1/erc20:0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2",
+                    "buy": _WETH,
                     "side": "sell",
                     "asked": {
                         "asset": _USDC,
@@ -187,8 +195,8 @@ class IntentAnswer(Answer):
                     "constraints": {
                         "max_slippage": "0.005",
                         "time_window_ms": 600000,
-                        "limit_price": None,
-                        "max_gas": None,
+                        "limit_price": "0.0003",
+                        "max_gas": 300000,
                         "venues": [],
                         "urgency": "0.5",
                         "style": "immediate",
@@ -207,15 +215,15 @@ class IntentAnswer(Answer):
                         "units": "1500000",
                         "amount": "1.5",
                     },
-                    "bought": None,
-                    "quoted": None,
+                    "bought": _WETH_AMOUNT,
+                    "quoted": _WETH_AMOUNT,
                     "slippage_bp": 0.0,
                     "gas_used": 131204,
                     "tx_hashes": [_HASH],
                     "created_at": 1790000000000,
                     "updated_at": 1790000001200,
                     "deadline": 1790000600000,
-                    "steps": None,
+                    "steps": [],
                 }
             ]
         }

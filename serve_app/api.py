@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from sep_ray import __version__
+from sep_ray.intent.intent import IntentType
+from sep_ray.intent.states import Status
 from serve_app import answers, intents, money, system
 from serve_app.docs import page
 from serve_app.health import Health
@@ -94,6 +96,14 @@ OPERATIONS: Final = (
 )
 ALIASES: Final = ("/v1/intents", "/v1/intents/{intent_id}")
 """Also reached without the version, undocumented."""
+PARAMETERS: Final = {
+    "chain_id": "the number of a chain",
+    "check": "true, false",
+    "limit": f"1..{intents.MAX_PAGE}",
+    "state": ", ".join(Status),
+    "type": ", ".join(kind for kind in IntentType if kind is not IntentType.BRIDGE),
+}
+"""What a query's parameters take."""
 
 
 class Api(FastAPI):
@@ -251,12 +261,7 @@ def _either(
 
 
 def _of_parameters(error: RequestValidationError) -> Problem:
-    wrong = []
-    for each in error.errors():
-        context = each.get("ctx", {})
-        low, high = context.get("ge"), context.get("le")
-        allowed = context.get("expected") or (f"{low or ''}..{high or ''}" if context else None)
-        wrong.append(
-            Wrong(path(each["loc"][1:]), "invalid_field", "is not acceptable", str(allowed or ""))
-        )
-    return Problem.of_fields(wrong)
+    names = [path(each["loc"][1:]) for each in error.errors()]
+    return Problem.of_fields(
+        [Wrong(name, "invalid_field", "is not acceptable", PARAMETERS.get(name)) for name in names]
+    )

@@ -9,7 +9,6 @@ import pytest
 from starlette.routing import WebSocketRoute
 
 from sep_ray.kernel.clock import ManualClock
-from serve_app.api import create_app
 from serve_app.auth import ALGORITHM, AUDIENCE, ISSUER, ROUTES, Role, Tokens, token_secret
 from serve_app.problems import Problem
 from tests.fixtures.api import ACQUIRE, NOW, SECRET, bench, problem_of
@@ -35,9 +34,9 @@ def routes_of(app):
     yield from app.hot
 
 
-def test_the_table_of_roles_is_the_table_of_routes():
-    app = create_app(lambda: None, bench_routes=True)
-    assert set(routes_of(app)) == set(ROUTES)
+async def test_the_table_of_roles_is_the_table_of_routes():
+    async with bench() as api:
+        assert set(routes_of(api.app)) == set(ROUTES)
 
 
 async def ask(api, method, path, headers):

@@ -81,8 +81,8 @@ async def test_a_limit_price_is_exact_in_smallest_units(price, sell, buy, decima
             type="DISPOSE", sell=sell, buy=buy, constraints={"limit_price": price}
         )
         assert answer.status_code == 202
-        (row,) = await api.events()
-        limit = row.event.intent.constraints.limit
+        (intent,) = await api.intents()
+        limit = intent.constraints.limit
         assert isinstance(limit, Limit)
         # p whole bought per whole sold: bought * 10^s / (sold * 10^b) >= p
         sold_decimals, bought_decimals = decimals
@@ -107,8 +107,7 @@ async def test_an_amount_is_of_what_is_acquired_or_disposed_of(kind, side, meant
     async with bench() as api:
         more = {} if side is None else {"side": side}
         assert (await api.submit(type=kind, amount="2", **more)).status_code == 202
-        (row,) = await api.events()
-        intent = row.event.intent
+        (intent,) = await api.intents()
         assert intent.side is meant
         assert intent.amount == (2 * 10**18 if meant is Side.BUY else 2 * 10**6)
 
@@ -129,7 +128,7 @@ async def test_liquidate_and_rebalance():
         ):
             answer = await api.client.post("/v1/intents", json=body, headers=api.auth())
             assert answer.status_code == 202, answer.text
-        liquidate, rebalance = [row.event.intent for row in await api.events()]
+        liquidate, rebalance = await api.intents()
         assert liquidate.amount is None
         assert [target.weight for target in rebalance.targets] == [400_000, 600_000]
         assert rebalance.tolerance == 20_000
@@ -355,7 +354,7 @@ async def test_a_batch_has_a_verdict_for_each_intent():
         assert [each["index"] for each in said["verdicts"]] == list(range(1_000))
         assert {e["index"] for e in said["verdicts"] if e["verdict"] == "refused"} == {7, 500}
         ids = [UUID(e["id"]) for e in said["verdicts"] if e["verdict"] == "accepted"]
-        assert [row.event.intent.id for row in await api.events()] == ids
+        assert [intent.id for intent in await api.intents()] == ids
 
 
 async def test_a_batch_is_repeated_under_its_key():
