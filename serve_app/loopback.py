@@ -21,6 +21,6 @@ def listen_on_loopback_only() -> None:
         for prefix in ANYWHERE:
             if address.startswith(prefix):
                 address = f"127.0.0.1:{address.removeprefix(prefix)}"
-        return int(add_port(server, address))
+        return int(add_port(server, address))  # type: ignore[no-untyped-call]  # Ray leaves it bare
 
     tls_utils.add_port_to_grpc_server = add_loopback_port
