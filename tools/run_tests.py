@@ -23,7 +23,7 @@ from tools.check import ROOT, run_checks
 
 REPORTS = ROOT / ".cache" / "tests"
 BUDGET_S = {
-    "unit": 180,
+    "unit": 300,
     "property": 300,
     "contract": 300,
     "simulation": 300,
