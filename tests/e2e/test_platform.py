@@ -14,17 +14,6 @@ SWAP = (
     *("--type", "DISPOSE", "--sell", "WETH", "--buy", "USDC"),
     *("--slippage", "0.02", "--window-ms", "60000"),
 )
-    "--type",
-    "DISPOSE",
-    "--sell",
-    "WETH",
-    "--buy",
-    "USDC",
-    "--slippage",
-    "0.02",
-    "--window-ms",
-    "60000",
-]
 
 
 def test_p2_p8_the_demonstration_completes_and_the_books_agree(sep: Sep, tmp_path: Path) -> None:
