@@ -57,9 +57,14 @@ class Sep:
         """Run a command with --json and return what it says."""
         return json.loads(self.run(*words, "--json"))
 
+    def endpoints(self) -> dict[str, Any]:
+        """Return where the running platform is, without asking it."""
+        found: dict[str, Any] = json.loads((self.state / "endpoints.json").read_text())
+        return found
+
     def actors(self) -> dict[str, int]:
         """Return the platform's Ray worker processes: title -> pid."""
-        daemon = psutil.Process(self.json("status")["pid"])
+        daemon = psutil.Process(self.endpoints()["pid"])
         found = {}
         for child in daemon.children(recursive=True):
             title = " ".join(child.cmdline())

@@ -70,12 +70,12 @@ def _no_swap_twice(sep: Sep, result: dict[str, Any], first_blocks: dict[str, int
 
 
 def _chains(sep: Sep) -> dict[str, str]:
-    endpoints: dict[str, str] = sep.json("status")["endpoints"]["chains"]
-    return endpoints
+    urls: dict[str, str] = sep.endpoints()["chains"]
+    return urls
 
 
 def _account(sep: Sep) -> str:
-    return str(sep.json("status")["endpoints"]["account"])
+    return str(sep.endpoints()["account"])
 
 
 def _rpc(url: str, method: str, *params: Any) -> Any:

@@ -59,7 +59,7 @@ def test_p11_a_platform_that_is_killed_goes_on_where_it_was(sep: Sep) -> None:
     amount = ("--amount", "4", "--twap", "4", "--catch-up", "spread", "--chain", "42161")
     made = sep.json("intent", "submit", *SWAP, *amount)
     time.sleep(3.0)
-    os.kill(sep.json("status")["pid"], signal.SIGKILL)
+    os.kill(sep.endpoints()["pid"], signal.SIGKILL)
     sep.run("up", seconds=330)
     sep.run("intent", "watch", made["id"])
     shown = sep.json("intent", "show", made["id"])
