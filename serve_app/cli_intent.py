@@ -25,6 +25,16 @@ ENDED: Final = frozenset(
     {"COMPLETED", "PARTIALLY_COMPLETED", "CANCELLED", "EXPIRED", "REJECTED", "FAILED"}
 )
 DONE: Final = frozenset({"COMPLETED", "PARTIALLY_COMPLETED"})
+ENDINGS: Final = frozenset(
+    {
+        "IntentCompleted",
+        "IntentPartiallyCompleted",
+        "IntentCancelled",
+        "IntentExpired",
+        "IntentRejected",
+        "IntentFailed",
+    }
+)
 
 
 Kind = Annotated[str | None, typer.Option("--type", help="ACQUIRE, DISPOSE, LIQUIDATE, REBALANCE.")]
@@ -198,7 +208,7 @@ def why(
 
 def _follow(client: Any, intent_id: str, as_json: bool) -> None:
     """Print what has happened, then what happens, until the intent's last event."""
-    story = client.get(f"/v1/why/{intent_id}")
+    story = client.get(f"/v1/intents/{intent_id}/why")
     last = 0
     for event in story["events"]:
         _print_event(event, as_json)
@@ -206,15 +216,11 @@ def _follow(client: Any, intent_id: str, as_json: bool) -> None:
     if story["state"] not in ENDED:
         for event in client.events(after=last, intent_id=story["id"]):
             _print_event(event, as_json)
-            if event["stream"] == f"intent/{story['id']}" and _ending(client, story["id"]):
+            if event["type"] in ENDINGS:
                 break
     state = client.get(f"/v1/intents/{story['id']}")["state"]
     if state not in DONE:
         raise Failure(f"{story['id']} ended {state}")
-
-
-def _ending(client: Any, intent_id: str) -> bool:
-    return client.get(f"/v1/intents/{intent_id}")["state"] in ENDED
 
 
 def _print_event(event: Mapping[str, Any], as_json: bool) -> None:

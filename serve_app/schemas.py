@@ -102,6 +102,10 @@ class ConstraintsBody(Body):
     schedule: ScheduleBody | None = Field(None, description="With style twap only")
 
 
+_UNSAID: Final = ConstraintsBody()
+"""Shared by all bodies that say nothing: making one anew costs more than reading a body."""
+
+
 class TargetBody(Body):
     """A wanted share of the value that is rebalanced; all shares add up to 1."""
 
@@ -167,7 +171,7 @@ class IntentBody(Body):
     tolerance: Annotated[Decimal, Field(ge=0, le=Decimal("0.5"), decimal_places=6)] = Decimal(
         "0.005"
     )
-    constraints: ConstraintsBody = Field(default_factory=ConstraintsBody)
+    constraints: ConstraintsBody = Field(default_factory=lambda: _UNSAID)
     note: Annotated[str, Field(max_length=MAX_NOTE)] = Field(
         "", description="Why, in your own words; kept with the intent"
     )

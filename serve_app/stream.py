@@ -92,6 +92,11 @@ class Hub:
         """The newest event handed out."""
         return self._seq
 
+    @property
+    def watched(self) -> int:
+        """How many clients follow the live events."""
+        return len(self._clients)
+
     async def start(self) -> None:
         """Begin at the journal's end."""
         self._seq = await self._feed.newest()

@@ -137,13 +137,14 @@ def idempotency_key(headers: Mapping[bytes, bytes]) -> str | None:
 async def accept(parts: Parts, batch: Sequence[Submission]) -> tuple[Verdict, ...]:
     """Make submissions durable, count them, and tell the router."""
     verdicts = await parts.store.accept(batch, parts.clock.now())
-    fresh: list[UUID] = []
-    for submission, verdict in zip(batch, verdicts, strict=True):
-        if isinstance(verdict, Accepted):
-            metrics.submitted(submission.intent)
-            fresh.append(verdict.intent_id)
+    fresh = [
+        submission.intent
+        for submission, verdict in zip(batch, verdicts, strict=True)
+        if isinstance(verdict, Accepted)
+    ]
     if fresh:
-        parts.hints.add(fresh)
+        metrics.submitted(fresh)
+        parts.hints.add([intent.id for intent in fresh])
     return verdicts
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +62,10 @@ requests_refused: Final = Counter(
 )
 
 
-def submitted(intent: Intent) -> None:
-    """Count an intent that has become durable."""
-    intents_submitted.labels(intent.type.value, str(intent.chain_id)).inc()
+def submitted(intents: Iterable[Intent]) -> None:
+    """Count intents that have become durable."""
+    for (kind, chain_id), count in Tally((each.type, each.chain_id) for each in intents).items():
+        intents_submitted.labels(kind.value, str(chain_id)).inc(count)
 
 
 class ProcessMeter:
