@@ -11,20 +11,15 @@ from types import MappingProxyType
 from typing import Final
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
-from sep_ray.adapters.evm.chain import EvmChain
-from sep_ray.adapters.evm.discovery import find_pools
-from sep_ray.adapters.evm.encoding import SwapEncoder
-from sep_ray.adapters.evm.heads import HeadFeed
-from sep_ray.adapters.evm.rpc import EvmRpc
 from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
-from sep_ray.adapters.evm.snapshots import SnapshotReader
-from sep_ray.engine.executor import ChainExecutor, ExecutorStore, World
+from sep_ray.adapters.evm.world import open_world, rules_of
+from sep_ray.engine.executor import ChainExecutor, ExecutorStore
 from sep_ray.engine.ports import Model
-from sep_ray.engine.rules import ChainRules, Meter
+from sep_ray.engine.rules import Meter
 from sep_ray.kernel.clock import SteadyClock, SystemClock
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.ids import SystemIds
-from sep_ray.kernel.units import NATIVE, Asset, ChainId
+from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.settings import Settings
 
 CHAINS: Final = (ETHEREUM, ARBITRUM)
@@ -56,26 +51,18 @@ async def open_executor(
     """
     chain, book = profile(settings, chain_id), BOOKS[chain_id]
     clock = SystemClock()
-    rpc = EvmRpc(chain.http)
-    try:
-        tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
-        pools = await find_pools(
-            rpc, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
-        )
-        reader = SnapshotReader(
-            rpc,
-            chain_id=chain_id,
-            pools=pools,
-            tokens=tokens,
-            wrapped_native=book.weth,
-            tick_lens=book.v3_tick_lens,
-        )
-        node = EvmChain(rpc, HeadFeed(rpc, chain.ws, chain.block_seconds / 2))
+    rules = rules_of(
+        book,
+        block_seconds=chain.block_seconds,
+        confirmations=chain.confirmations,
+        lease_ttl_ms=settings.lease_ttl_ms,
+    )
+    async with open_world(book, chain.http, chain.ws, block_seconds=chain.block_seconds) as world:
         yield ChainExecutor(
-            World(chain=node, accounts=node, calls=SwapEncoder(book), snapshots=reader),
+            world,
             store,
             [signer(settings)],
-            _rules(settings, chain, [token.asset for token in tokens]),
+            rules,
             clock=clock,
             steady=SteadyClock(),
             ids=SystemIds(clock),
@@ -83,8 +70,6 @@ async def open_executor(
             cost_model=cost_model,
             meter=meter,
         )
-    finally:
-        await rpc.close()
 
 
 def signer(settings: Settings) -> LocalSigner:
@@ -98,17 +83,6 @@ def signer(settings: Settings) -> LocalSigner:
             settings.keystore_file, password.get_secret_value() if password else ""
         )
     return LocalSigner(devnet_secret(settings.state_dir / "secrets"))
-
-
-def _rules(settings: Settings, chain: ChainProfile, tokens: list[Asset]) -> ChainRules:
-    return ChainRules(
-        chain_id=chain.chain_id,
-        coin=Asset(chain.chain_id, NATIVE),
-        tokens=tuple(tokens),
-        block_time_ms=int(chain.block_seconds * 1_000),
-        confirmations=chain.confirmations,
-        lease_ttl_ms=settings.lease_ttl_ms,
-    )
 
 
 def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:

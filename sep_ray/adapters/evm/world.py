@@ -27,8 +27,10 @@ LIFETIME_MS: Final = 120_000
 ETHEREUM_TIP_WEI: Final = 100_000_000
 
 
-def rules_of(book: ChainBook, *, block_seconds: float, confirmations: int) -> ChainRules:
-    """Return the rules for a chain of a book; lease and round sizes are the defaults."""
+def rules_of(
+    book: ChainBook, *, block_seconds: float, confirmations: int, lease_ttl_ms: int = 3_000
+) -> ChainRules:
+    """Return the rules for a chain of a book: what is a matter of time counted in its blocks."""
     block_ms = max(int(block_seconds * 1_000), 1)
     tokens = tuple(t.asset for t in book.tokens() if t.asset.address != NATIVE)
     return ChainRules(
@@ -40,6 +42,8 @@ def rules_of(book: ChainBook, *, block_seconds: float, confirmations: int) -> Ch
         stall_blocks=max(LEAST_STALL_BLOCKS, -(-STALL_MS // block_ms)),
         patience_blocks=max(confirmations + 2, -(-PATIENCE_MS // block_ms)),
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
+        lease_ttl_ms=lease_ttl_ms,
+        lease_margin_ms=min(500, lease_ttl_ms // 4),
         fees=FeePolicy(least_tip_wei=ETHEREUM_TIP_WEI if book.chain_id == 1 else 0),
         zero_first=frozenset({book.usdt}),
     )
@@ -58,8 +62,9 @@ async def open_world(
         answered = int(await rpc.request("eth_chainId"), 16)
         if answered != book.chain_id:
             raise Rejected("another chain answers", wanted=book.chain_id, got=answered)
+        tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
         pools = await find_pools(
-            rpc, tokens=book.tokens(), v2_factory=book.v2_factory, v3_factory=book.v3_factory
+            rpc, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
         )
         feed = HeadFeed(rpc, ws, poll_s=min(max(block_seconds / 4, 0.05), 1.0))
         chain = EvmChain(rpc, feed, book.multicall3)
@@ -67,7 +72,7 @@ async def open_world(
             rpc,
             chain_id=book.chain_id,
             pools=pools,
-            tokens=book.tokens(),
+            tokens=tokens,
             wrapped_native=book.weth,
             tick_lens=book.v3_tick_lens,
             multicall=book.multicall3,
