@@ -1,24 +1,37 @@
-"""Durable submissions against a no-op route on the same Serve, and against a bare insert."""
+"""Durable submissions against a no-op route on the same Serve, and against a bare insert.
+
+The submitted intents name a strategy that owns nothing: each is accepted, ranked and rejected, and
+nothing is sent. Every run waits until the router has done that for the run before, which would
+otherwise slow down whatever comes next.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any, Final
 
 import asyncpg
 
-from bench.load import Load, drive
+from bench.load import Load, Spec, drive
+from bench.place import Place
 from bench.report import Figure
+from sep_ray.adapters.codec import decode_event, encode_state
+from sep_ray.adapters.postgres.wire import SESSION
+from sep_ray.intent.states import IntentAccepted, evolve
+from sep_ray.kernel.clock import Millis
 
-ROUNDS: Final = 3
-REQUESTS: Final = {1: 600, 64: 6_000}
-BATCHES: Final = 30
+ROUNDS: Final = 5
+REQUESTS: Final = {64: 4_000, 1: 800}
+GOALS: Final = {64: 0.85, 1: 0.6}
+WARM_UP: Final = 300
 BATCH: Final = 1_000
-GOALS: Final = {1: 0.6, 64: 0.85}
+BATCHES: Final = 8
+BATCH_CONNECTIONS: Final = 2
+BATCH_GOAL: Final = 0.3
 INTENT: Final[dict[str, Any]] = {
     "type": "DISPOSE",
     "chain_id": 1,
@@ -27,132 +40,174 @@ INTENT: Final[dict[str, Any]] = {
     "buy": "USDC",
     "amount": "1.5",
 }
-"""The strategy owns nothing: the router rejects each intent without sending anything."""
 
-Bodies = Callable[[int], tuple[bytes, Sequence[str]]]
-
-
-def _single(run: str) -> Bodies:
-    body = json.dumps(INTENT).encode()
-    return lambda number: (body, (f"Idempotency-Key: {run}-{number}",))
+Rows = list[tuple[Any, ...]]
 
 
-def _noop(_: str) -> Bodies:
-    body = json.dumps(INTENT).encode()
-    return lambda number: (body, ())
+def singles(place: Place) -> list[Figure]:
+    """Return durable POST / no-op POST at 64 and at 1 connections, rounds interleaved.
+
+    Every durable request carries an Idempotency-Key, which is one more row to write.
+    """
+    for connections in GOALS:
+        _noop(place, connections, WARM_UP)
+        _durable(place, connections, WARM_UP)
+    return [_single(place, connections, goal) for connections, goal in GOALS.items()]
 
 
-def _batch(_: str) -> Bodies:
-    body = json.dumps({"intents": [INTENT] * BATCH}).encode()
-    return lambda number: (body, ())
-
-
-async def singles(api: str, token: str) -> list[Figure]:
-    """Return the ratio durable/no-op at 1 and at 64 connections, rounds interleaved."""
-    figures = []
-    for connections, goal in GOALS.items():
-        ratios, runs = [], []
-        for turn in range(ROUNDS):
-            run = f"{time.time_ns()}-{turn}"
-            noop = await _drive(f"{api}/v1/bench/noop", token, _noop(run), connections)
-            durable = await _drive(f"{api}/v1/intents", token, _single(run), connections)
-            ratios.append(durable.per_second / noop.per_second)
-            runs.append((noop, durable))
-        noop, durable = runs[-1]
-        figures.append(
-            Figure(
-                name=f"durable POST / no-op POST, {connections} connections",
-                value=median(ratios),
-                unit="ratio",
-                goal=goal,
-                detail={
-                    "durable_per_s": round(durable.per_second),
-                    "noop_per_s": round(noop.per_second),
-                    "durable_p50_ms": round(durable.p50_ms, 2),
-                    "durable_p99_ms": round(durable.p99_ms, 2),
-                    "statuses": durable.statuses,
-                },
-            )
-        )
-    return figures
-
-
-async def _drive(url: str, token: str, bodies: Bodies, connections: int) -> Load:
-    return await drive(url, token, bodies, connections=connections, requests=REQUESTS[connections])
-
-
-async def batches(api: str, token: str, database: str) -> Figure:
-    """Return durable intents per second by batch against a bare UNNEST insert of the same rows."""
-    ratios, detail = [], {}
+def _single(place: Place, connections: int, goal: float) -> Figure:
+    requests, runs = REQUESTS[connections], []
     for _ in range(ROUNDS):
-        load = await drive(
-            f"{api}/v1/intents/batch", token, _batch(""), connections=2, requests=BATCHES
-        )
-        durable = load.per_second * BATCH
-        bare = await bare_insert(database)
-        ratios.append(durable / bare)
-        detail = {
-            "durable_intents_per_s": round(durable),
-            "bare_rows_per_s": round(bare),
-            "statuses": load.statuses,
-        }
+        noop = _noop(place, connections, requests)
+        runs.append((noop, _durable(place, connections, requests)))
+    ratios = [durable.per_second / noop.per_second for noop, durable in runs]
+    plural = "s" if connections > 1 else ""
     return Figure(
-        name="batch endpoint / bare UNNEST insert of the same rows",
+        name=f"durable POST / no-op POST, {connections} connection{plural}",
         value=median(ratios),
         unit="ratio",
-        goal=0.3,
-        detail=detail,
+        goal=goal,
+        detail={
+            "rounds": [round(ratio, 2) for ratio in ratios],
+            "durable_per_s": round(median(d.per_second for _, d in runs)),
+            "noop_per_s": round(median(n.per_second for n, _ in runs)),
+            "durable_p50_ms": round(median(d.p50_ms for _, d in runs), 2),
+            "durable_p99_ms": round(median(d.p99_ms for _, d in runs), 2),
+            "noop_p50_ms": round(median(n.p50_ms for n, _ in runs), 2),
+            "client_core_share": round(max(load.client_core_share for r in runs for load in r), 2),
+        },
     )
 
 
-async def bare_insert(database: str) -> float:
-    """Insert copies of the newest intents and their events into twin tables, BATCH at a time.
+def _noop(place: Place, connections: int, requests: int) -> Load:
+    place.quiet()
+    return drive(_spec(place, "/v1/bench/noop", connections, requests))
 
-    The twins have the real tables' columns, keys and indexes; the rows are the real ones.
+
+def _durable(place: Place, connections: int, requests: int) -> Load:
+    place.quiet()
+    key = f"bench-{time.time_ns()}"
+    return drive(_spec(place, "/v1/intents", connections, requests, key=key))
+
+
+def batches(place: Place) -> list[Figure]:
+    """Return durable intents per second by batch against a bare UNNEST insert of the same rows."""
+    _batch(place, 2)
+    runs = []
+    for _ in range(ROUNDS):
+        load = _batch(place, BATCHES)
+        place.quiet()
+        runs.append((load, load.per_second * BATCH, asyncio.run(_bare_insert(place.database))))
+    ratios = [durable / bare for _, durable, bare in runs]
+    return [
+        Figure(
+            name="batch endpoint / bare UNNEST insert of the same rows",
+            value=median(ratios),
+            unit="ratio",
+            goal=BATCH_GOAL,
+            detail={
+                "rounds": [round(ratio, 2) for ratio in ratios],
+                "durable_intents_per_s": round(median(durable for _, durable, _ in runs)),
+                "bare_intents_per_s": round(median(bare for _, _, bare in runs)),
+                "batch_p50_ms": round(median(load.p50_ms for load, _, _ in runs)),
+            },
+        )
+    ]
+
+
+def _batch(place: Place, requests: int) -> Load:
+    place.quiet()
+    return drive(_spec(place, "/v1/intents/batch", BATCH_CONNECTIONS, requests, of=BATCH))
+
+
+def _spec(
+    place: Place, path: str, connections: int, requests: int, key: str = "", of: int = 0
+) -> Spec:
+    return Spec(
+        url=f"{place.api}{path}",
+        token=place.token,
+        body=json.dumps({"intents": [INTENT] * of} if of else INTENT),
+        connections=connections,
+        requests=requests,
+        key_prefix=key,
+    )
+
+
+async def _bare_insert(database: str) -> float:
+    """Return the intents per second that one connection inserts into twins of the real tables.
+
+    The twins have the real tables' columns, checks and indexes; the rows are those that the last
+    batches wrote when they were accepted, an intent and its event each; a transaction holds BATCH
+    intents, as a batch's does, under the same session settings.
     """
-    connection = await asyncpg.connect(database)
+    connection = await asyncpg.connect(database, server_settings=SESSION)
     try:
-        await connection.execute("DROP TABLE IF EXISTS bench_events, bench_intents")
-        for table in ("events", "intents"):
+        intents, events = await _rows(connection)
+        statements = {}
+        for table in ("intents", "events"):
+            await connection.execute(f"DROP TABLE IF EXISTS bench_{table}")
             await connection.execute(f"CREATE TABLE bench_{table} (LIKE {table} INCLUDING ALL)")
-        rows = {t: await _rows(connection, t) for t in ("events", "intents")}
-        inserts = {t: await _insert(connection, t) for t in rows}
+            statements[table] = await connection.prepare(await _insert(connection, table))
+        parts = [(_part(intents, n), _part(events, n)) for n in range(BATCHES)]
         began = time.perf_counter()
-        for number in range(BATCHES):
+        for intent_columns, event_columns in parts:
             async with connection.transaction():
-                for table, statement in inserts.items():
-                    part = rows[table][number * BATCH : (number + 1) * BATCH]
-                    await connection.execute(statement, *map(list, zip(*part, strict=True)))
+                await statements["intents"].fetch(*intent_columns)
+                await statements["events"].fetch(*event_columns)
         seconds = time.perf_counter() - began
-        await connection.execute("DROP TABLE bench_events, bench_intents")
+        await connection.execute("DROP TABLE bench_intents, bench_events")
         return BATCHES * BATCH / seconds
     finally:
         await connection.close()
 
 
-async def _rows(connection: Any, table: str) -> list[tuple[Any, ...]]:
-    where = "WHERE type = 'IntentAccepted'" if table == "events" else ""
-    order = "seq" if table == "events" else "id"
+async def _rows(connection: asyncpg.Connection[Any]) -> tuple[Rows, Rows]:
+    """Return the newest accepted intents' rows as they were first written, oldest first."""
+    names = ", ".join(await _columns(connection, "events"))
     found = await connection.fetch(
-        f"SELECT * FROM {table} {where} ORDER BY {order} DESC LIMIT $1", BATCHES * BATCH
+        f"SELECT {names} FROM events WHERE kind = 'IntentAccepted' ORDER BY seq DESC LIMIT $1",
+        BATCHES * BATCH,
     )
-    return [tuple(row) for row in found]
+    events = [tuple(row) for row in reversed(found)]
+    intents = [_intent_row(row) for row in reversed(found)]
+    return intents, events
 
 
-async def _insert(connection: Any, table: str) -> str:
-    columns = await connection.fetch(
-        "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type FROM pg_attribute a "
-        "WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped "
-        "AND a.attgenerated = '' ORDER BY a.attnum",
-        table,
-    )
-    names = ", ".join(column["name"] for column in columns)
-    arrays = ", ".join(f"${n}::{c['type']}[]" for n, c in enumerate(columns, start=1))
+def _intent_row(row: asyncpg.Record) -> tuple[Any, ...]:
+    event = decode_event(row["kind"], row["body"])
+    assert isinstance(event, IntentAccepted)
+    record = evolve(None, event, Millis(row["occurred_at"]))
+    intent, body = event.intent, encode_state(record).decode()
+    values = {
+        "id": intent.id,
+        "strategy_id": intent.strategy_id,
+        "type": intent.type,
+        "chain_id": intent.chain_id,
+        "status": record.status,
+        "version": record.version,
+        "body": body,
+    }
+    return tuple(values.values())
+
+
+def _part(rows: Rows, number: int) -> list[list[Any]]:
+    part: Sequence[tuple[Any, ...]] = rows[number * BATCH : (number + 1) * BATCH]
+    return [list(column) for column in zip(*part, strict=True)]
+
+
+async def _insert(connection: asyncpg.Connection[Any], table: str) -> str:
+    columns = await _columns(connection, table)
+    names = ", ".join(columns)
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.values(), start=1))
     return f"INSERT INTO bench_{table} ({names}) SELECT * FROM unnest({arrays})"
 
 
-async def run(api: str, token: str, database: str) -> list[Figure]:
-    """Return all figures of the submission API."""
-    figures = await singles(api, token)
-    await asyncio.sleep(2.0)
-    return [*figures, await batches(api, token, database)]
+async def _columns(connection: asyncpg.Connection[Any], table: str) -> dict[str, str]:
+    """Return the names and types of a table's columns that are not generated, in order."""
+    rows = await connection.fetch(
+        "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type FROM pg_attribute a "
+        "WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped "
+        "AND a.attgenerated = '' ORDER BY a.attnum",
+        table,
+    )
+    return {row["name"]: row["type"] for row in rows}

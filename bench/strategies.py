@@ -1,7 +1,8 @@
-"""Strategies per GiB, one to an actor and packed, and what idle ones cost of a core.
+"""Strategies per GiB, packed into one actor, and what it costs of a core while nothing happens.
 
-Real actors on a Ray and a Postgres of their own: `python -m bench.strategies`. Memory is the
-actors' processes' proportional set size (PSS), so that pages they share count once.
+A real actor on a Ray and a Postgres of their own. Memory is its process's proportional set size
+(PSS), so that pages it shares with others count by their share. Ray's workers import pyarrow, and
+with it numpy, where it is installed (it belongs to training): 10 MiB an actor.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,7 +23,8 @@ import ray
 from ray.actor import ActorClass
 
 from actors.strategy_actor import start_strategy_actor
-from bench.report import Figure, show
+from bench.report import Figure
+from bench.tree import pss_mib
 from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, TOKENS
 from sep_ray.adapters.postgres import PostgresStore, migrate
 from sep_ray.devnet.postgres import EmbeddedPostgres
@@ -34,21 +35,10 @@ from sep_ray.strategy.tokens import Tokens
 from serve_app.ray_environment import ray_environment
 
 EXAMPLE: Final = Path(__file__).parents[1] / "examples" / "mean_reversion.py"
-ALONE: Final = 8
-PACKED: Final = 500
+STRATEGIES: Final = 500
 IDLE_S: Final = 10.0
-GOAL_ALONE: Final = 15.0
-GOAL_PACKED: Final = 500.0
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Measure both ways and show the figures, or, told a result file, measure into that."""
-    if arguments:
-        Path(arguments[0]).write_text(json.dumps([asdict(each) for each in _both()]))
-        return 0
-    with tempfile.TemporaryDirectory(prefix="sep-bench-") as folder:
-        show(run(Path(folder)))
-    return 0
+GOAL: Final = 500.0
+CHILD_S: Final = 180.0
 
 
 def run(state: Path) -> list[Figure]:
@@ -57,33 +47,35 @@ def run(state: Path) -> list[Figure]:
     Ray reads its variables when it is imported, so the measuring is done by a child.
     """
     postgres = EmbeddedPostgres(state, die_with_starter=True)
-    postgres.start()
+    url = postgres.start()
     result = state / "result.json"
     try:
         subprocess.run(
             [sys.executable, "-m", "bench.strategies", str(result)],
-            env={**os.environ, **ray_environment(state), "SEP_STATE_DIR": str(state)},
+            env={
+                **os.environ,
+                **ray_environment(state),
+                "SEP_STATE_DIR": str(state),
+                "SEP_POSTGRES_URL": url,
+                "SEP_STRATEGIES_PER_ACTOR": str(STRATEGIES),
+            },
             check=True,
+            timeout=CHILD_S,
         )
     finally:
         postgres.stop()
-    return [Figure(**each) for each in json.loads(result.read_text())]
+    return [Figure(**json.loads(result.read_text()))]
 
 
-def _both() -> list[Figure]:
-    postgres = EmbeddedPostgres(Path(os.environ["SEP_STATE_DIR"]))
-    figures: list[Figure] = []
-    for count, per_actor, goal in ((ALONE, 1, GOAL_ALONE), (PACKED, PACKED, GOAL_PACKED)):
-        name = f"bench_{per_actor}"
-        postgres.sql(f"CREATE DATABASE {name}")
-        figures += _measure(postgres.url(name), count, per_actor, goal)
-    return figures
+def main(arguments: Sequence[str]) -> int:
+    """Measure, told a database by the environment, into the file that is named."""
+    figure = _measure(os.environ["SEP_POSTGRES_URL"])
+    Path(arguments[0]).write_text(json.dumps(asdict(figure)))
+    return 0
 
 
-def _measure(url: str, count: int, per_actor: int, goal: float) -> list[Figure]:
-    os.environ["SEP_POSTGRES_URL"] = url
-    os.environ["SEP_STRATEGIES_PER_ACTOR"] = str(per_actor)
-    names = asyncio.run(_enrol(url, count, per_actor))
+def _measure(url: str) -> Figure:
+    names = asyncio.run(_enrol(url))
     ray.init(
         num_cpus=8,
         include_dashboard=False,
@@ -93,25 +85,26 @@ def _measure(url: str, count: int, per_actor: int, goal: float) -> list[Figure]:
     )
     try:
         actors = [start_strategy_actor(name) for name in names]
-        pids = _working(actors, count)
+        pids = _working(actors)
         asyncio.run(_tick(url, 5))
         idle = _idle_share(pids)
-        mib = _mib(pids)
-        empty = [_Empty.remote() for _ in pids]
-        empty_mib = _mib(ray.get([actor.pid.remote() for actor in empty]))
+        mib = sum(map(pss_mib, pids))
+        empty = _Empty.remote()
+        empty_mib = pss_mib(ray.get(empty.pid.remote()))
     finally:
         ray.shutdown()
-    how = "one to an actor" if per_actor == 1 else f"{per_actor} to an actor"
-    detail = {
-        "strategies": count,
-        "actors": len(pids),
-        "mib_per_actor": round(mib / len(pids), 1),
-        "mib_per_empty_actor": round(empty_mib / len(empty), 1),
-        "idle_core_percent_per_actor": round(idle * 100 / len(pids), 2),
-    }
-    value = count * 1_024 / mib
-    name = f"strategies per GiB, {how}"
-    return [Figure(name=name, value=value, unit="per GiB", goal=goal, detail=detail)]
+    return Figure(
+        name=f"strategies per GiB, {STRATEGIES} to an actor",
+        value=STRATEGIES * 1_024 / mib,
+        unit="per GiB",
+        goal=GOAL,
+        detail={
+            "actors": len(pids),
+            "mib_per_actor": round(mib / len(pids), 1),
+            "mib_per_empty_actor": round(empty_mib, 1),
+            "idle_core_percent_per_actor": round(idle * 100 / len(pids), 2),
+        },
+    )
 
 
 class EmptyActor:
@@ -126,18 +119,14 @@ class EmptyActor:
 _Empty: ActorClass[EmptyActor] = ray.remote(num_cpus=0)(EmptyActor)
 
 
-def _mib(pids: Sequence[int]) -> float:
-    return float(sum(psutil.Process(pid).memory_full_info().pss for pid in pids)) / 2**20
-
-
-async def _enrol(url: str, count: int, per_actor: int) -> list[str]:
+async def _enrol(url: str) -> list[str]:
     """Register the strategies; return the names of the actors that shall run them."""
     await migrate(url)
     clock = SystemClock()
     store = await PostgresStore.connect(url, clock=clock)
     try:
         enrolment = Enrolment(store, store, Tokens(TOKENS.values()))
-        for number in range(count):
+        for number in range(STRATEGIES):
             await enrolment.start(
                 f"bench-{number}",
                 source="mean_reversion.py:MeanReversion",
@@ -146,7 +135,7 @@ async def _enrol(url: str, count: int, per_actor: int) -> list[str]:
                 principal="bench",
                 at=clock.now(),
             )
-        return sorted(placement(await store.strategies(), per_actor))
+        return sorted(placement(await store.strategies(), STRATEGIES))
     finally:
         await store.close()
 
@@ -176,7 +165,7 @@ async def _tick(url: str, blocks: int) -> None:
         await store.close()
 
 
-def _working(actors: Sequence[Any], count: int) -> list[int]:
+def _working(actors: Sequence[Any]) -> list[int]:
     """Wait until all strategies work; return the actors' process ids."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -184,21 +173,21 @@ def _working(actors: Sequence[Any], count: int) -> list[int]:
         working = sum(
             each["working"] for status in statuses for each in status.get("strategies", {}).values()
         )
-        if working == count:
+        if working == STRATEGIES:
             return [status["pid"] for status in statuses]
         time.sleep(0.5)
-    raise TimeoutError(f"only {working} of {count} strategies work")
+    raise TimeoutError(f"only {working} of {STRATEGIES} strategies work")
 
 
-def _idle_share(pids: Sequence[int]) -> float:
-    """Return the cores the processes use together while nothing happens."""
+def _idle_shares(*groups: Sequence[int]) -> list[float]:
+    """Return the cores each group of processes uses while nothing happens."""
 
-    def spent() -> float:
-        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    def spent() -> list[float]:
+        return [sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids) for pids in groups]
 
     began = spent()
     time.sleep(IDLE_S)
-    return (spent() - began) / IDLE_S
+    return [(after - before) / IDLE_S for before, after in zip(began, spent(), strict=True)]
 
 
 if __name__ == "__main__":
