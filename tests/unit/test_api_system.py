@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
+from jsonschema import Draft202012Validator
 
 from sep_ray.kernel.errors import Transient
 from sep_ray.strategy.record import StrategyStarted

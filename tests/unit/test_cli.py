@@ -12,11 +12,18 @@ from uuid import UUID
 import jwt
 import pytest
 
-from sep_ray.intent.states import IntentCancelled, IntentCancelRequested, Reason
+from sep_ray.intent.states import (
+    TERMINAL,
+    TRANSITIONS,
+    IntentCancelled,
+    IntentCancelRequested,
+    Reason,
+)
 from sep_ray.kernel.errors import Transient
 from serve_app import platform
 from serve_app.auth import Role
 from serve_app.cli import main
+from serve_app.cli_intent import ENDED, ENDINGS
 from serve_app.health import Probe
 from tests.fixtures.api import ACQUIRE, bench, listening
 from tests.fixtures.eventually import eventually
@@ -191,6 +198,12 @@ def test_watch_follows_what_happens(sep, served):
     assert err == f"sep: {name} ended CANCELLED\n"
 
 
+def test_watching_ends_with_every_ending():
+    leading = {event.__name__ for (_, event), status in TRANSITIONS.items() if status in TERMINAL}
+    assert leading == ENDINGS
+    assert set(TERMINAL) == ENDED
+
+
 def test_portfolio_and_allocations(sep, served):
     served.run(funded(served.api))
     code, out, _ = sep("portfolio")
@@ -359,7 +372,7 @@ def test_the_doctor_sees_secrets_that_others_can_read(sep, tmp_path):
 
 def test_help_and_version_come_quickly():
     """Half a second on an idle machine; here the work it does is measured, not the wait."""
-    command = [Path(sys.executable).with_name("sep"), "--help"]
+    command = [str(Path(sys.executable).with_name("sep")), "--help"]
     spent = []
 
     def quick():
