@@ -10,7 +10,7 @@ from sep_ray.intent.intent import Intent, IntentType, Side
 from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import NATIVE, PPM, Asset
-from sep_ray.priority.features import PriorityRow
+from sep_ray.priority.features import PriorityRow, expected_wait_s
 from sep_ray.priority.volatility import Volatility, volatility
 from sep_ray.routing.prices import mid_price
 from sep_ray.routing.reasons import NoRoute
@@ -36,9 +36,10 @@ def priority_row(
     available: Mapping[Asset, int],
     view: ChainView | None,
     ticks: Sequence[Tick],
+    waiting: int,
     now: Millis,
 ) -> PriorityRow:
-    """Describe a waiting intent; without a view of its chain, money is unknown and counts zero."""
+    """Describe one of `waiting` intents; without a view of its chain, money counts zero."""
     row = PriorityRow(
         id=intent.id,
         type=intent.type.value,
@@ -47,7 +48,7 @@ def priority_row(
         portfolio=0.0,
         left_s=(intent.deadline - now) / 1_000,
         window_s=intent.constraints.time_window_ms / 1_000,
-        wait_s=TURN_S,
+        wait_s=expected_wait_s(waiting, TURN_S),
         max_slippage_bp=intent.constraints.max_slippage / 100,
         volatility=_volatility(ticks),
         urgency=intent.constraints.urgency / PPM,

@@ -36,6 +36,7 @@ class Known:
     available: Mapping[str, Mapping[Asset, int]]
     views: Mapping[ChainId, ChainView]
     ticks: Mapping[Pair, Sequence[Tick]]
+    waiting: int = 1
 
     def row(self, intent: Intent, now: Millis) -> PriorityRow:
         """Return the prioritizer's row of an intent."""
@@ -45,6 +46,7 @@ class Known:
             self._held(intent),
             self.views.get(intent.chain_id),
             self.ticks.get(pair, ()) if pair else (),
+            self.waiting,
             now,
         )
 
@@ -93,6 +95,7 @@ class FactSource:
             available=dict(zip(strategies, available, strict=True)),
             views={c: view for c, view in zip(chains, views, strict=True) if view is not None},
             ticks=dict(zip(pairs, ticks, strict=True)),
+            waiting=len(intents),
         )
 
     async def _available(self, strategy_id: str) -> Mapping[Asset, int]:
