@@ -190,7 +190,7 @@ class BaseStrategy:
         if self._desk.models is not None:
             try:
                 found = self._desk.models.predict(name, features)
-                if all(map(isfinite, found.values)):
+                if found.values and all(map(isfinite, found.values)):
                     return found
                 why = "the answer is not a number"
             except (Rejected, Transient) as error:
