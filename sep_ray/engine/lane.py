@@ -54,6 +54,7 @@ class Lane:
         self.steps: dict[UUID, Step] = {}
         self.plans: dict[UUID, Plan] = {}
         self.refused: dict[UUID, Refusal] = {}
+        self.unsure: set[UUID] = set()
         self.missing: dict[UUID, int] = {}
         self.next_nonce = 0
         self.mined_nonce = 0
@@ -101,6 +102,7 @@ class Lane:
         self.steps = {step.id: step for step in steps}
         self.plans = {key: plan for key, plan in self.plans.items() if key in self.attempts}
         self.refused.clear()
+        self.unsure.clear()
         self.missing.clear()
         self.unsettled.clear()
         self.next_nonce = next_nonce
@@ -114,6 +116,7 @@ class Lane:
             self.attempts.pop(attempt.id, None)
             self.missing.pop(attempt.id, None)
             self.refused.pop(attempt.id, None)
+            self.unsure.discard(attempt.id)
         else:
             self.attempts[attempt.id] = attempt
         if attempt.status not in PENDING:

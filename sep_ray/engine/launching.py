@@ -108,6 +108,9 @@ class Launcher:
                 lane.refused[attempt.id] = judged.reason
                 continue
             lane.refused.pop(attempt.id, None)
+            lane.unsure.discard(attempt.id)
+            if isinstance(judged, verdict.Indeterminate):
+                lane.unsure.add(attempt.id)
             if _first_time(attempt):
                 step = lane.step_of(attempt)
                 bookings.append(writer.broadcast(attempt, step, head.number, str(judged)))
@@ -161,7 +164,10 @@ class Launcher:
         return kept
 
     async def _fill(self, lane: Lane, fees: Fees) -> list[Attempt]:
-        """Use up nonces that no transaction of ours will use, so that later ones can land."""
+        """Use up nonces that no transaction of ours will use, so that later ones can land.
+
+        Only while ledger and chain agree: a chain that went back is no reason to spend nonces.
+        """
         holes = lane.holes()[: self._rules.round_size]
         deadline = Millis(self._clock.now() + self._rules.lifetime_ms)
         nothing = Job(
@@ -170,7 +176,7 @@ class Launcher:
             gas_limit=PLAIN_GAS,
             deadline=deadline,
         )
-        if not holes:
+        if not holes or not lane.agrees:
             return []
         log.warning("nonces_filled", chain_id=lane.chain_id, nonces=holes)
         attempts = await self._sign(lane, [(nonce, nothing) for nonce in holes], fees)
@@ -187,6 +193,8 @@ class Launcher:
                 first=place == 0,
                 top=attempt.nonce == lane.next_nonce - 1,
                 refused=lane.refused.get(attempt.id),
+                unsure=attempt.id in lane.unsure,
+                resend_blocks=self._rules.resend_blocks,
                 stall_blocks=self._rules.stall_blocks,
             )
             moves.append((attempt, next_move(attempt, circumstances)))

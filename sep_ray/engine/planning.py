@@ -113,6 +113,8 @@ class WorkingMarket:
 
     def again(self, plan: Plan, request: RouteRequest) -> Plan | None:
         """Quote a plan's path anew; None when it no longer is about as good, or not allowed."""
+        if len(plan.route.legs) != 1:
+            return None
         (leg,) = plan.route.legs
         path = self._swap(leg.path, plan.side, {})
         if path is None or not _as_good(plan, path) or _below_limit(path, request):

@@ -16,7 +16,8 @@ class ChainRules:
 
     * `coin`: the chain's own coin; `tokens`: what its accounts may hold besides
     * `confirmations`: blocks on top of a transaction's own after which it counts as final
-    * `stall_blocks`: blocks without inclusion after which a transaction is sent again for more
+    * `resend_blocks`: blocks without inclusion after which the same bytes are sent again
+    * `stall_blocks`: blocks without inclusion after which a transaction is sent for more
     * `patience_blocks`: heads a disagreement between ledger and chain may last before it counts
     * `lifetime_ms`: how long a signed swap may wait to be mined
     * `lease_margin_ms`: how long before the lease's end nothing is sent any more
@@ -28,6 +29,7 @@ class ChainRules:
     tokens: tuple[Asset, ...]
     block_time_ms: int = 12_000
     confirmations: int = 2
+    resend_blocks: int = 2
     stall_blocks: int = 4
     patience_blocks: int = 4
     max_tries: int = 3

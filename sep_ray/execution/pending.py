@@ -33,6 +33,7 @@ class Circumstances:
     * `first`: it is the lowest nonce not in a block: all others wait for it
     * `top`: no attempt of ours has a higher nonce
     * `refused`: the node's last word in this process, None when it took the bytes or never spoke
+    * `unsure`: the last handing over had no answer
     """
 
     head: Head
@@ -40,15 +41,18 @@ class Circumstances:
     first: bool
     top: bool
     refused: Refusal | None
+    unsure: bool
+    resend_blocks: int
     stall_blocks: int
 
 
 def next_move(attempt: Attempt, at: Circumstances) -> Move:
     """Return the next move for a PREPARED or BROADCAST attempt.
 
-    A fee below the next base fee cannot land, so it is raised at once; an attempt that waits
-    for longer than `stall_blocks` is sent again, and when nothing of ours stands before it,
-    for more. Past its deadline a swap could only revert: then its nonce is used up instead.
+    A fee below the next base fee cannot land, so it is raised at once. The same bytes are sent
+    again every `resend_blocks`, because a node may have lost them, and after `stall_blocks`, when
+    nothing of ours stands before it, for more. Past its deadline a swap could only revert: then
+    its nonce is used up instead.
     """
     late = at.now >= attempt.deadline and attempt.purpose is Purpose.SWAP
     if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
@@ -57,12 +61,12 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
         return _after_refusal(attempt, at, at.refused, late)
     if attempt.newest.max_fee_wei < at.head.next_base_fee_wei:
         return _raise(attempt, late)
-    if attempt.sent_block is None or attempt.status is AttemptStatus.PREPARED:
+    if attempt.sent_block is None or attempt.status is AttemptStatus.PREPARED or at.unsure:
         return Move.SEND
     waited = at.head.number - attempt.sent_block
-    if waited <= 0 or waited % at.stall_blocks:
-        return Move.WAIT
-    return _raise(attempt, late) if at.first else Move.SEND
+    if at.first and waited > 0 and waited % at.stall_blocks == 0:
+        return _raise(attempt, late)
+    return Move.SEND if waited > 0 and waited % at.resend_blocks == 0 else Move.WAIT
 
 
 def _after_refusal(attempt: Attempt, at: Circumstances, refused: Refusal, late: bool) -> Move:

@@ -227,6 +227,21 @@ async def test_a_node_that_forgot_its_pool_is_handed_the_same_bytes_by_whoever_s
     await sim.check()
 
 
+async def test_a_node_that_forgets_while_we_watch_is_handed_the_same_bytes():
+    sim = Sim()
+    await sim.ready()
+    await sim.add()
+    sim.chain.room = 0
+    await sim.executor.turn()
+    before = dict(sim.chain.pool)
+    sim.chain.pool.clear()
+    await sim.tick(sim.rules.resend_blocks)
+    assert sim.chain.pool == before
+    sim.chain.room = 10
+    await sim.settle()
+    await sim.check()
+
+
 async def test_a_foreign_transaction_at_our_nonce_drops_ours_only_when_that_is_final():
     """P6: a nonce that moved is no proof; a receipt that stays missing until finality is."""
     sim = Sim()

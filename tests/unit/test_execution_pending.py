@@ -43,7 +43,16 @@ ATTEMPT = Attempt(
     status=AttemptStatus.BROADCAST,
     sent_block=100,
 )
-CALM = Circumstances(head=HEAD, now=Millis(0), first=True, top=True, refused=None, stall_blocks=4)
+CALM = Circumstances(
+    head=HEAD,
+    now=Millis(0),
+    first=True,
+    top=True,
+    refused=None,
+    unsure=False,
+    resend_blocks=2,
+    stall_blocks=4,
+)
 LATE = Millis(1_000)
 
 
@@ -53,11 +62,16 @@ def after(blocks):
 
 def test_what_was_sent_is_waited_for_then_sent_again_for_more():
     moves = [next_move(ATTEMPT, after(n)) for n in range(9)]
-    assert moves == [Move.WAIT] * 4 + [Move.BUMP] + [Move.WAIT] * 3 + [Move.BUMP]
+    expected = "wait wait send wait bump wait send wait bump"
+    assert " ".join(moves) == expected
 
 
 def test_what_stands_behind_another_is_only_sent_again():
     assert next_move(ATTEMPT, replace(after(4), first=False)) is Move.SEND
+
+
+def test_p6_what_was_never_answered_is_sent_again_at_the_next_head():
+    assert next_move(ATTEMPT, replace(after(1), unsure=True)) is Move.SEND
 
 
 def test_what_was_never_sent_or_came_back_is_sent():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from sep_ray.adapters.evm.abi import WORD, address_word, selector
@@ -14,6 +15,7 @@ from sep_ray.adapters.evm.rpc import EvmRpc, RpcRefused
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.ports import AccountState, Head, Receipt, Transfer
 from sep_ray.execution.verdict import Verdict, judge
+from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset
 
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -46,7 +48,9 @@ class EvmChain:
     async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
         """Return receipts, None where there is none."""
         calls: list[RpcCall] = [("eth_getTransactionReceipt", [each]) for each in tx_hashes]
-        return tuple(parse_receipt(raw) if raw else None for raw in await self._rpc.batch(calls))
+        answers = await self._rpc.batch(calls)
+        with reading("receipts"):
+            return tuple(parse_receipt(raw) if raw else None for raw in answers)
 
     async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
         """Hand signed bytes over, once, in one request; a verdict for each."""
@@ -67,10 +71,11 @@ class EvmChain:
         if tokens:
             calls.append(("eth_call", [aggregate(reads, self._multicall), block]))
         nonce, *rest = await self._rpc.batch(calls)
-        units = {coin: int(rest[0], 16) for coin in coins}
-        if tokens:
-            units |= dict(zip(tokens, _units(rest[-1], len(tokens)), strict=True))
-        return AccountState(nonce=int(nonce, 16), units=units)
+        with reading("balances"):
+            units = {coin: int(rest[0], 16) for coin in coins}
+            if tokens:
+                units |= dict(zip(tokens, _units(rest[-1], len(tokens)), strict=True))
+            return AccountState(nonce=int(nonce, 16), units=units)
 
     async def allowances(
         self, account: str, spender: str, tokens: Sequence[str], at: Head
@@ -82,7 +87,8 @@ class EvmChain:
         data += address_word(account) + address_word(spender)
         call = aggregate([(token, data) for token in tokens], self._multicall)
         answer = await self._rpc.request("eth_call", [call, _exactly(at)])
-        return tuple(_units(answer, len(tokens)))
+        with reading("allowances"):
+            return tuple(_units(answer, len(tokens)))
 
     async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
         """Read Transfer logs from and to the account, at most LOG_SPAN blocks a call."""
@@ -96,8 +102,9 @@ class EvmChain:
             calls.append(("eth_getLogs", [{**span, "topics": [TRANSFER, topic]}]))
             calls.append(("eth_getLogs", [{**span, "topics": [TRANSFER, None, topic]}]))
         found: dict[tuple[int, int], Transfer] = {}
-        for logs in await self._rpc.batch(calls):
-            for raw in logs:
+        answers = await self._rpc.batch(calls)
+        with reading("logs"):
+            for raw in (log for logs in answers for log in logs):
                 if (transfer := parse_transfer(raw)) is not None:
                     found[int(raw["blockNumber"], 16), transfer.log_index] = transfer
         return tuple(found[place] for place in sorted(found))
@@ -105,7 +112,8 @@ class EvmChain:
     async def usual_tip(self) -> int:
         """Return the median over the last blocks of each block's median tip."""
         answer = await self._rpc.request("eth_feeHistory", [hex(TIP_BLOCKS), "latest", [50]])
-        tips = sorted(int(row[0], 16) for row in answer.get("reward") or [] if row)
+        with reading("tips"):
+            tips = sorted(int(row[0], 16) for row in answer.get("reward") or [] if row)
         return tips[len(tips) // 2] if tips else 0
 
     async def revert_reason(self, tx_hash: str) -> str:
@@ -117,10 +125,11 @@ class EvmChain:
             )
         except RpcRefused:
             return await self._replayed(tx_hash)
-        output = trace.get("output") or "0x"
-        if output == "0x" and "gas" in str(trace.get("error", "")).lower():
-            return "out of gas"
-        return explained(bytes.fromhex(output[2:]))
+        with reading("trace"):
+            output = trace.get("output") or "0x"
+            if output == "0x" and "gas" in str(trace.get("error", "")).lower():
+                return "out of gas"
+            return explained(bytes.fromhex(output[2:]))
 
     async def _replayed(self, tx_hash: str) -> str:
         mined = await self._rpc.request("eth_getTransactionByHash", [tx_hash])
@@ -137,6 +146,15 @@ class EvmChain:
                 return explained(bytes.fromhex(data[2:]))
             return str(refused.facts.get("text"))
         return "failed in its block; the same call passes before it"
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Translate what parsing may stumble over: an answer without sense is no answer (yet)."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise Transient("the node's answer makes no sense", what=what, why=repr(error)) from None
 
 
 def _exactly(at: Head) -> dict[str, Any]:

@@ -25,8 +25,15 @@ RECONNECT_S: Final = 5.0
 """How long polling stands in before the subscription is tried again."""
 
 
-def parse_head(header: dict[str, Any]) -> Head:
-    """Read a header as nodes write it; KeyError when a field is missing."""
+def parse_head(header: Any) -> Head:
+    """Read a header as nodes write it; Transient when it makes no sense."""
+    try:
+        return _head(header)
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise Transient("the node's header makes no sense", why=repr(error)) from None
+
+
+def _head(header: Any) -> Head:
     return Head(
         number=int(header["number"], 16),
         hash=header["hash"].lower(),
@@ -116,17 +123,21 @@ class HeadFeed:
 
     async def _read(self, text: str) -> Head | None:
         """Read a notification; a header that lacks fields is fetched whole."""
-        message = json.loads(text)
-        if "error" in message:
-            raise Transient("node refuses to subscribe", text=str(message["error"])[:100])
-        header = message.get("params", {}).get("result")
-        if not isinstance(header, dict):
-            return None
         try:
-            return parse_head(header)
-        except KeyError:
-            found = await self._rpc.request("eth_getBlockByHash", [header["hash"], False])
-            return parse_head(found) if found else None
+            message = json.loads(text)
+        except ValueError:
+            raise Transient("notification cannot be read", node=self._rpc.host) from None
+        match message:
+            case {"error": refusal}:
+                raise Transient("node refuses to subscribe", text=str(refusal)[:100])
+            case {"params": {"result": {"hash": block_hash, **rest}}}:
+                try:
+                    return parse_head({"hash": block_hash, **rest})
+                except Transient:
+                    found = await self._rpc.request("eth_getBlockByHash", [block_hash, False])
+                    return parse_head(found) if found else None
+            case _:
+                return None
 
     async def _polled(self, for_s: float) -> AsyncGenerator[Head, None]:
         """Yield the newest head whenever it changed; for so long, or for ever without a socket."""

@@ -19,8 +19,10 @@ from sep_ray.execution.fees import FeePolicy
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import NATIVE, Asset
 
+RESEND_MS: Final = 2_000
+"""How long a transaction may wait before the same bytes are sent again."""
 STALL_MS: Final = 12_000
-"""How long a transaction may wait before it is sent again for more."""
+"""How long it may wait before it is sent for more."""
 LEAST_STALL_BLOCKS: Final = 4
 PATIENCE_MS: Final = 3_000
 LIFETIME_MS: Final = 120_000
@@ -39,6 +41,7 @@ def rules_of(
         tokens=tokens,
         block_time_ms=block_ms,
         confirmations=confirmations,
+        resend_blocks=max(2, -(-RESEND_MS // block_ms)),
         stall_blocks=max(LEAST_STALL_BLOCKS, -(-STALL_MS // block_ms)),
         patience_blocks=max(confirmations + 2, -(-PATIENCE_MS // block_ms)),
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
