@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sep_ray.intent.intent import Intent, IntentType, Side
@@ -12,7 +12,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import NATIVE, PPM, Asset
 from sep_ray.priority.features import PriorityRow, expected_wait_s
 from sep_ray.priority.volatility import Volatility, volatility
-from sep_ray.routing.prices import mid_price
+from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -24,18 +24,28 @@ TURN_S: Final = 12.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainView:
-    """What the router knows of a chain: its snapshot, unit of account and gas history."""
+    """What the router knows of a chain: its snapshot, unit of account and gas history.
+
+    A turn asks for the same few prices again and again: each is looked up once.
+    """
 
     snapshot: Snapshot
     numeraire: Asset
     usual_base_fee_wei: float
+    _mids: dict[Asset, Ratio | NoRoute] = field(default_factory=dict, init=False, compare=False)
+
+    def mid(self, asset: Asset) -> Ratio | NoRoute:
+        """Return the mid of an asset in units of account."""
+        if asset not in self._mids:
+            self._mids[asset] = mid_price(self.snapshot, asset, self.numeraire)
+        return self._mids[asset]
 
 
 def priority_row(
     intent: Intent,
     available: Mapping[Asset, int],
     view: ChainView | None,
-    ticks: Sequence[Tick],
+    forecast: Volatility,
     waiting: int,
     now: Millis,
 ) -> PriorityRow:
@@ -50,7 +60,7 @@ def priority_row(
         window_s=intent.constraints.time_window_ms / 1_000,
         wait_s=expected_wait_s(waiting, TURN_S),
         max_slippage_bp=intent.constraints.max_slippage / 100,
-        volatility=_volatility(ticks),
+        volatility=forecast,
         urgency=intent.constraints.urgency / PPM,
     )
     if view is None:
@@ -77,11 +87,12 @@ def _notional(
 
 
 def _value(view: ChainView, asset: Asset, units: int) -> float:
-    price = mid_price(view.snapshot, asset, view.numeraire)
+    price = view.mid(asset)
     return 0.0 if isinstance(price, NoRoute) else units * price[0] / price[1]
 
 
-def _volatility(ticks: Sequence[Tick]) -> Volatility:
+def forecast_of(ticks: Sequence[Tick]) -> Volatility:
+    """Return what a pair's ticks, oldest first, say of its moves to come."""
     if len(ticks) < 2:
         return volatility((), 1.0)
     seconds = max((ticks[-1].at - ticks[0].at) / 1_000 / (len(ticks) - 1), 0.001)

@@ -9,15 +9,15 @@ from typing import Final
 
 from sep_ray.decomposition.decompose import Facts
 from sep_ray.decomposition.rebalance import Ratio
-from sep_ray.engine.appraisal import ChainView, priority_row
+from sep_ray.engine.appraisal import ChainView, forecast_of, priority_row
 from sep_ray.engine.ports import Market
 from sep_ray.intent.intent import Intent, Side
 from sep_ray.journal.ports import Ledger, Ticks
-from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset, ChainId, Rounding
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.priority.features import PriorityRow
+from sep_ray.priority.volatility import UNKNOWN, Volatility
 from sep_ray.routing.prices import convert, mid_price
 from sep_ray.routing.reasons import NoRoute
 
@@ -35,7 +35,7 @@ class Known:
 
     available: Mapping[str, Mapping[Asset, int]]
     views: Mapping[ChainId, ChainView]
-    ticks: Mapping[Pair, Sequence[Tick]]
+    forecasts: Mapping[Pair, Volatility]
     waiting: int = 1
 
     def row(self, intent: Intent, now: Millis) -> PriorityRow:
@@ -45,7 +45,7 @@ class Known:
             intent,
             self._held(intent),
             self.views.get(intent.chain_id),
-            self.ticks.get(pair, ()) if pair else (),
+            self.forecasts.get(pair, UNKNOWN) if pair else UNKNOWN,
             self.waiting,
             now,
         )
@@ -86,15 +86,15 @@ class FactSource:
         strategies = sorted({intent.strategy_id for intent in intents})
         chains = sorted({intent.chain_id for intent in intents})
         pairs = sorted({pair for intent in intents if (pair := _pair(intent))})
-        available, views, ticks = await asyncio.gather(
+        available, views, forecasts = await asyncio.gather(
             asyncio.gather(*map(self._available, strategies)),
             asyncio.gather(*map(self._view, chains)),
-            asyncio.gather(*map(self._recent, pairs)),
+            asyncio.gather(*map(self._forecast, pairs)),
         )
         return Known(
             available=dict(zip(strategies, available, strict=True)),
             views={c: view for c, view in zip(chains, views, strict=True) if view is not None},
-            ticks=dict(zip(pairs, ticks, strict=True)),
+            forecasts=dict(zip(pairs, forecasts, strict=True)),
             waiting=len(intents),
         )
 
@@ -116,9 +116,9 @@ class FactSource:
             usual_base_fee_wei=usual,
         )
 
-    async def _recent(self, pair: Pair) -> Sequence[Tick]:
+    async def _forecast(self, pair: Pair) -> Volatility:
         base, quote = pair
-        return await self._ticks.recent_ticks(base.chain_id, base, quote, TICKS)
+        return forecast_of(await self._ticks.recent_ticks(base.chain_id, base, quote, TICKS))
 
 
 def _pair(intent: Intent) -> Pair | None:
@@ -130,7 +130,7 @@ def _pair(intent: Intent) -> Pair | None:
 
 
 def _prices(intent: Intent, view: ChainView) -> Mapping[Asset, Ratio]:
-    priced = [(t.asset, mid_price(view.snapshot, t.asset, view.numeraire)) for t in intent.targets]
+    priced = [(t.asset, view.mid(t.asset)) for t in intent.targets]
     return {asset: price for asset, price in priced if not isinstance(price, NoRoute)}
 
 
