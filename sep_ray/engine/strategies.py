@@ -72,7 +72,7 @@ class Limits:
     `rest_s`: the shortest. `blocks`: the most a strategy is shown in one turn."""
 
     late_ms: int = 60_000
-    handler_ms: int = 2_000
+    handler_ms: int = 10_000
     poll_s: float = 0.25
     rest_s: float = 0.02
     blocks: int = 256
@@ -127,18 +127,8 @@ class StrategyHost:
 
     def health(self) -> dict[str, object]:
         """Return what is hosted and how it is, as plain values."""
-        return {
-            "strategies": {
-                name: {
-                    "status": hosted.record.status.value,
-                    "working": hosted.runner is not None,
-                    "blocks": dict(hosted.runner.blocks) if hosted.runner else {},
-                    "open_intents": len(hosted.runner.desk.open) if hosted.runner else 0,
-                }
-                for name, hosted in list(self._hosted.items())
-            },
-            "journal_seq": self._seen,
-        }
+        strategies = {name: _standing(hosted) for name, hosted in list(self._hosted.items())}
+        return {"strategies": strategies, "journal_seq": self._seen}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then turn whenever there is news, until told to stop."""
@@ -265,8 +255,7 @@ class StrategyHost:
             if isinstance(recorded.event, StrategyStarted)
         ]
         kept = await self._store.load_state(record.id)
-        saved = Saved.read(kept[0]) if kept else Saved()
-        hosted.version = kept[1] if kept else 0
+        text, hosted.version = kept or ("", 0)
         run, at = starts[-1].version, starts[-1].at
 
         def build() -> None:
@@ -274,6 +263,7 @@ class StrategyHost:
                 strategy_id=record.id, clock=self._clock, tokens=self._tokens, models=self._models
             )
             declared = load_class(record.source, record.code)
+            saved = Saved.read(text) if text else Saved()
             hosted.runner = build_runner(declared, record.params, desk, saved, run)
 
         self._call(hosted, "loading", build)
@@ -281,7 +271,7 @@ class StrategyHost:
         if runner is None:
             return
         await self._feed.watch(runner.pairs, runner.keep)
-        self._place(runner, fresh=skip or saved.run != run)
+        self._place(runner, fresh=skip or not runner.resumed)
         self._touched.update(runner.desk.open)
         runner.desk.portfolio = Portfolio.of(await self._store.holdings(record.id))
         self._call(hosted, "on_start", lambda: runner.start(at, muted=hosted.paused))
@@ -423,6 +413,17 @@ class StrategyHost:
 
     def _runners(self) -> list[Runner]:
         return [hosted.runner for hosted in self._hosted.values() if hosted.runner is not None]
+
+
+def _standing(hosted: Hosted) -> dict[str, object]:
+    """How a strategy is, as plain values; may be asked from another thread."""
+    runner = hosted.runner
+    return {
+        "status": hosted.record.status.value,
+        "working": runner is not None,
+        "blocks": dict(runner.blocks) if runner else {},
+        "open_intents": len(runner.desk.open) if runner else 0,
+    }
 
 
 def _submission(strategy_id: str, intent: Intent) -> Submission:

@@ -259,8 +259,8 @@ def _scalar(declared: Any, value: object, path: str, assets: ReadAsset) -> objec
 
 
 def _from_text(declared: Any, value: object, path: str, assets: ReadAsset) -> object:
-    if declared is Decimal and isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
+    if declared is Decimal and isinstance(value, int | float) and not isinstance(value, bool):
+        value = repr(value)  # the digits that were written
     if not isinstance(value, str):
         raise _misfit(path, f"{_name(declared)} as text", value)
     try:

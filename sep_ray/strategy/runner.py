@@ -71,8 +71,8 @@ class Runner:
         self.pairs = tuple(strategy.watches())
         self.keep = min(max(strategy.warm_up, 2 * strategy.bar_blocks, 2), MAX_HISTORY)
         self.blocks = dict(saved.blocks)
-        self._resumed = saved.run == run
-        self._kept = self._core() if self._resumed else ""
+        self.resumed = saved.run == run
+        self._kept = self._core() if self.resumed else ""
         self._unsaved = 0
         desk.open.update(saved.open)
         desk.outbox.extend(saved.outbox)
@@ -84,7 +84,7 @@ class Runner:
 
     def start(self, at: Millis, *, muted: bool) -> None:
         """Bring it to life; what it submits counts only in the first life of this run."""
-        self.desk.begin(Trigger(f"start/{self.run}", at), muted=muted or self._resumed)
+        self.desk.begin(Trigger(f"start/{self.run}", at), muted=muted or self.resumed)
         self.strategy.on_start()
 
     def block(self, market: Market, *, muted: bool) -> None:

@@ -99,6 +99,12 @@ def test_an_intent_survives_as_it_was_decided() -> None:
     assert build(Intent, json.loads(json.dumps(dump(intent)))) == intent
 
 
+@pytest.mark.parametrize("written", ["0.1", 0.1, 1, 1e-3])
+def test_a_decimal_is_the_digits_that_were_written(written: object) -> None:
+    share = build(Bounded, json.loads(json.dumps({"needed": str(WETH), "share": written}))).share
+    assert share == Decimal(str(written))
+
+
 def test_assets_may_be_named_by_chain_and_symbol() -> None:
     assert build(Bounded, {"needed": "1/USDC"}, "params", TOKENS.asset).needed == USDC
 
@@ -115,6 +121,7 @@ def test_assets_may_be_named_by_chain_and_symbol() -> None:
         ({"needed": "1/USDC", "blocks": True}, "params.blocks", "int"),
         ({"needed": "1/USDC", "blocks": "10"}, "params.blocks", "int"),
         ({"needed": "1/USDC", "share": "1.1"}, "params.share", "0..1"),
+        ({"needed": "1/USDC", "share": float("inf")}, "params.share", "Decimal as text"),
         ({"needed": "1/USDC", "share": "NaN"}, "params.share", "Decimal as text"),
         ([], "params", "an object"),
     ],
