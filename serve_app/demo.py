@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,12 +18,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sep_ray import __version__
 from sep_ray.devnet.moving import MovingMarket
 from sep_ray.kernel.clock import SystemClock
-from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.errors import Indeterminate, Transient
 from sep_ray.kernel.units import ChainId
 from sep_ray.settings import Settings
 from serve_app import demo_plan as plan
 from serve_app.auth import Role, Tokens, token_secret
-from serve_app.client import Client
+from serve_app.client import ApiProblem, Client
 from serve_app.demo_report import intents_table, portfolio_table, queue_table
 from serve_app.platform import down, status, up
 
@@ -31,6 +32,7 @@ ENDED: Final = frozenset(
 )
 WAIT_S: Final = 150.0
 POLL_S: Final = 0.25
+PATIENCE_S: Final = 60.0
 FILE_WIDTH: Final = 140
 
 
@@ -82,7 +84,7 @@ class Demo:
         began = time.monotonic()
         self._report("funding the demonstration's strategies")
         self._fund()
-        before = self._client.get("/v1/portfolio")
+        before = self._get("/v1/portfolio")
         names = self._submit()
         with self._moving_market():
             self._start_momentum()
@@ -91,7 +93,7 @@ class Demo:
         names |= self._momentum_intents()
         intents = self._await_ends(names)
         self._report("checking the books against the chains")
-        after = self._client.get("/v1/portfolio?check=true")
+        after = self._get("/v1/portfolio?check=true")
         check = after["check"]
         completed = all(each["state"] == "COMPLETED" for each in intents)
         return {
@@ -109,6 +111,26 @@ class Demo:
             "endpoints": self._endpoints,
         }
 
+    def _get(self, path: str) -> dict[str, Any]:
+        """Read, again and again while nobody answers: a part that dies comes back."""
+        return self._patiently(lambda: self._client.get(path))
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Write once, under one key, however often it has to be said."""
+        key = uuid4().hex
+        return self._patiently(lambda: self._client.post(path, body, key))
+
+    def _patiently(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except (Transient, Indeterminate, ApiProblem) as error:
+                lasting = isinstance(error, ApiProblem) and error.facts["status"] < 500
+                if lasting or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+
     def _fund(self) -> None:
         """Give each strategy exactly what the plan says; what is over goes back to the treasury."""
         deadline = time.monotonic() + 30
@@ -116,7 +138,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise Transient("the treasury holds nothing to demonstrate with")
             time.sleep(POLL_S)
-        held = _available(self._client.get("/v1/portfolio"))
+        held = _available(self._get("/v1/portfolio"))
         for strategy, amounts in plan.FUNDS.items():
             for chain_id in plan.CHAINS:
                 for symbol, amount in amounts.items():
@@ -128,7 +150,7 @@ class Demo:
                         self._move(strategy, chain_id, symbol, -have)
 
     def _treasury_ready(self) -> bool:
-        held = _available(self._client.get("/v1/portfolio"))
+        held = _available(self._get("/v1/portfolio"))
         return all(
             ("treasury", c, s) in held for c in plan.CHAINS for s in ("WETH", "USDC", "WBTC")
         )
@@ -137,7 +159,7 @@ class Demo:
         if amount == 0:
             return
         source, target = ("treasury", strategy) if amount > 0 else (strategy, "treasury")
-        self._client.post(
+        self._post(
             "/v1/portfolio/allocations",
             {
                 "chain_id": chain_id,
@@ -151,9 +173,7 @@ class Demo:
     def _submit(self) -> dict[str, str]:
         """Submit all intents in one request; return each one's name by id."""
         everything = [each for chain_id in plan.CHAINS for each in plan.wanted(chain_id)]
-        answer = self._client.post(
-            "/v1/intents/batch", {"intents": [each.body for each in everything]}
-        )
+        answer = self._post("/v1/intents/batch", {"intents": [each.body for each in everything]})
         refused = [v["problem"]["detail"] for v in answer["verdicts"] if v["verdict"] == "refused"]
         if refused:
             raise Transient("the platform refused the demonstration's intents", why=refused)
@@ -172,16 +192,16 @@ class Demo:
         return MovingMarket({ChainId(plan.MOMENTUM_CHAIN): url}, pools_file, seed)
 
     def _start_momentum(self) -> None:
-        known = {s["id"]: s["state"] for s in self._client.get("/v1/strategies")["strategies"]}
+        known = {s["id"]: s["state"] for s in self._get("/v1/strategies")["strategies"]}
         if known.get(plan.MOMENTUM, "STOPPED") != "STOPPED":
-            self._client.post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
-        self._client.post("/v1/strategies", plan.momentum())
+            self._post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
+        self._post("/v1/strategies", plan.momentum())
 
     def _trade_momentum(self, ids: Sequence[str]) -> None:
         blocks_s = plan.MOMENTUM_BLOCKS * self._settings.arbitrum_block_seconds
         until = time.monotonic() + blocks_s
         while (left := until - time.monotonic()) > 0:
-            states = [self._client.get(f"/v1/intents/{each}")["state"] for each in ids]
+            states = [self._get(f"/v1/intents/{each}")["state"] for each in ids]
             ended = sum(state in ENDED for state in states)
             traded = len(self._momentum_intents())
             self._report(
@@ -191,17 +211,17 @@ class Demo:
             time.sleep(1.0)
 
     def _stop_momentum(self) -> None:
-        self._client.post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
+        self._post(f"/v1/strategies/{plan.MOMENTUM}/stop", {})
 
     def _momentum_intents(self) -> dict[str, str]:
-        page = self._client.get(f"/v1/intents?strategy_id={plan.MOMENTUM}&limit=200")
+        page = self._get(f"/v1/intents?strategy_id={plan.MOMENTUM}&limit=200")
         began_ms = (time.time() - 3_600) * 1_000
         return {each["id"]: "momentum" for each in page["intents"] if each["created_at"] > began_ms}
 
     def _await_ends(self, names: Mapping[str, str]) -> list[dict[str, Any]]:
         deadline = time.monotonic() + WAIT_S
         while True:
-            found = [self._client.get(f"/v1/intents/{intent_id}") for intent_id in names]
+            found = [self._get(f"/v1/intents/{intent_id}") for intent_id in names]
             open_ = [each for each in found if each["state"] not in ENDED]
             if not open_ or time.monotonic() > deadline:
                 return [_summary(each, names[each["id"]]) for each in found]
