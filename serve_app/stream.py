@@ -1,15 +1,17 @@
 """The live stream: every event once and in order, from wherever a client left off.
 
-One task per replica follows the journal and hands each event to all clients; each client has a
-bounded queue and is closed, told where to resume, when it cannot keep up. A client is first
-given what the journal holds beyond its last event, then joins the live ones without a gap.
+One task per replica follows the journal while there are clients and hands each event to all of
+them; each client has a bounded queue and is closed, told where to resume, when it cannot keep up.
+A client is first given what the journal holds beyond its last event, then joins the live ones
+without a gap.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -86,6 +88,9 @@ class Hub:
         self._clients: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._present = 0
+        self._entering = asyncio.Lock()
+        self._awake = asyncio.Event()
 
     @property
     def seq(self) -> int:
@@ -110,6 +115,22 @@ class Hub:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """Follow the journal as long as somebody is in here; whoever is first, from its end."""
+        async with self._entering:
+            if not self._present:
+                self._seq = await self._feed.newest()
+                self._ring.clear()
+            self._present += 1
+            self._awake.set()
+        try:
+            yield
+        finally:
+            self._present -= 1
+            if not self._present:
+                self._awake.clear()
 
     def join(self, after: int) -> Subscription | None:
         """Return a place that continues right after `after`; None when that is too long ago."""
@@ -141,6 +162,7 @@ class Hub:
     async def _follow(self) -> None:
         # A cancellation may be lost to an event that comes at the same moment: the flag is not.
         while not self._closed:
+            await self._awake.wait()
             try:
                 rows = await self._feed.tail(self._seq, PAGE, WAIT_S)
             except (SepError, OSError) as error:
@@ -148,7 +170,8 @@ class Hub:
                 await asyncio.sleep(PAUSE_S)
                 continue
             for row in rows:
-                self._publish(self.render(row, self._teller))
+                if row.seq > self._seq:  # else asked for before everybody left and came back
+                    self._publish(self.render(row, self._teller))
 
     def _publish(self, item: Item) -> None:
         self._seq = item.seq
@@ -236,6 +259,10 @@ class Client:
             pass
 
     async def _send_all(self, token_left_s: Callable[[], float]) -> tuple[int, str]:
+        async with self._hub.attended():
+            return await self._send_on(token_left_s)
+
+    async def _send_on(self, token_left_s: Callable[[], float]) -> tuple[int, str]:
         place = await self._replay()
         try:
             while (left_s := token_left_s()) > 0:

@@ -82,15 +82,32 @@ async def client(store, made, after=0, principal=EVERYTHING, wanted=None, left_s
 
 async def test_replay_and_live_meet_without_gap_or_repetition():
     async with hub() as (store, made):
-        await accept(store, 3_500)  # more than the hub keeps: the rest comes from the journal
-        await until(lambda: made.seq == 3_500)
-        async with client(store, made) as (socket, _), client(store, made, 3_400) as (late, _):
-            await accept(store, 50)
-            await until(lambda: len(socket.sent) >= 3_550 and len(late.sent) >= 150)
-            await accept(store, 50)
-            await until(lambda: len(socket.sent) >= 3_600)
-            assert socket.seqs() == list(range(1, 3_601))
-            assert late.seqs() == list(range(3_401, 3_601))
+        await accept(store, 3_000)
+        async with client(store, made, 3_000) as (early, _):
+            for number in range(1, 6):  # the hub keeps these; what is older is in the journal
+                await accept(store, 100)
+                await until(lambda count=number * 100: len(early.sent) == count)
+            async with client(store, made) as (socket, _), client(store, made, 3_400) as (late, _):
+                await accept(store, 50)
+                await until(lambda: len(socket.sent) >= 3_550 and len(late.sent) >= 150)
+                await accept(store, 50)
+                await until(lambda: len(socket.sent) >= 3_600)
+                assert socket.seqs() == list(range(1, 3_601))
+                assert late.seqs() == list(range(3_401, 3_601))
+
+
+async def test_the_journal_is_followed_only_while_somebody_listens():
+    async with hub() as (store, made):
+        await accept(store, 10)
+        await asyncio.sleep(0.02)
+        assert made.seq == 0
+        for after in (10, 0, 5):
+            async with client(store, made, after) as (socket, _):
+                await until(lambda left=10 - after, sent=socket.sent: len(sent) >= left)
+                await accept(store, 1)
+                newest = await store.newest()
+                await until(lambda last=newest: made.seq == last)
+            assert socket.seqs()[: newest - after] == list(range(after + 1, newest + 1))
 
 
 async def test_nothing_is_lost_while_clients_come_and_go():
@@ -193,6 +210,7 @@ async def test_the_stream_goes_on_after_the_database_was_away(monkeypatch):
     monkeypatch.setattr("serve_app.stream.PAUSE_S", 0.01)
     store = Flaky(ManualClock(NOW))
     async with hub(store) as (_, made), client(store, made) as (socket, _):
+        await until(lambda: made.watched)
         store.away = 5
         await accept(store, 2)
         await until(lambda: socket.seqs() == [1, 2])
