@@ -104,7 +104,8 @@ class Auditor:
         if self._off_since is None:
             self._off_since = head.number
             log.warning("ledger_off", account=self._lane.account, off=_text(off))
-        if head.number - self._off_since >= self._rules.patience_blocks:
+        patient = head.number - self._off_since < self._rules.patience_blocks
+        if not patient and not self._lane.breached:
             await self._breach(head, held, totals, off)
         return False
 
@@ -161,17 +162,24 @@ class Auditor:
         return True
 
     async def _withdraw_gone(self, head: Head) -> None:
-        """Withdraw observations whose block is no longer part of the chain (P7)."""
-        final = head.number - self._rules.confirmations
-        self._young = [each for each in self._young if each.event.block_number > final]
+        """Withdraw observations whose block is no longer part of the chain (P7).
+
+        One is forgotten only when it is found standing and deep enough: however many heads were
+        missed in between, each is looked at once more.
+        """
+        oldest = head.number - self._rules.confirmations - LOOK_BACK
+        self._young = [each for each in self._young if each.event.block_number > oldest]
         if not self._young:
             return
         numbers = sorted({each.event.block_number for each in self._young})
         headers = await self._chain.headers(numbers)
         hashes = {n: h.hash for n, h in zip(numbers, headers, strict=True) if h is not None}
+        final = head.number - self._rules.confirmations
         for seen in list(self._young):
             if hashes.get(seen.event.block_number) != seen.event.block_hash:
                 await self._withdraw(seen)
+            elif seen.event.block_number <= final:
+                self._young.remove(seen)
 
     async def _withdraw(self, seen: Observed) -> None:
         event = seen.event
