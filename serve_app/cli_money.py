@@ -77,6 +77,8 @@ def _rows(answer: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
     for strategy in answer["strategies"]:
         for asset in strategy["assets"]:
             buckets = asset["buckets"]
-            cells = ((buckets.get(name) or {}).get("amount") for name in (*HELD, *FLOWS))
+            held = [(buckets.get(name) or {}).get("amount") for name in HELD]
+            # The world outside is the other side of the books: what it gave stands there as less.
+            flows = [((buckets.get(name) or {}).get("amount") or "").lstrip("-") for name in FLOWS]
             chain = asset["asset"].partition(":")[2].partition("/")[0]
-            yield (strategy["strategy_id"], chain, asset["symbol"] or asset["asset"], *cells)
+            yield (strategy["strategy_id"], chain, asset["symbol"] or asset["asset"], *held, *flows)

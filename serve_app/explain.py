@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -59,6 +60,7 @@ from serve_app.assets import AssetBook
 
 REMEMBERED: Final = 20_000
 """Steps whose pair a teller keeps."""
+MOST_OF_A_PLAN: Final = 300
 SHORT: Final = 10
 """Characters of a hash that are enough to recognise it."""
 
@@ -161,8 +163,29 @@ def _trade(step: Step, book: AssetBook) -> str:
 def _started(event: StepStarted, about: Context) -> str:
     return (
         f"Planned, {about.out(event.reserved)} reserved, a transaction signed and written down "
-        f"before sending; the plan: {event.plan}"
+        f"before sending; the plan: {_planned(event.plan, about)}"
     )
+
+
+def _planned(text: str, about: Context) -> str:
+    """Say what a plan holds; a text of another form is given as it is."""
+    try:
+        plan = json.loads(text)
+        hops = [hop for leg in plan["legs"] for hop in leg["hops"]]
+        through = ", then ".join(
+            f"{hop['venue']} {int(hop['fee_ppm']) / 10_000:g} % ({_short(hop['pool'])})"
+            for hop in hops
+        )
+        selling = plan["side"] == Side.SELL.value
+        worst = (about.into if selling else about.out)(int(plan["limit"]))
+        return (
+            f"{about.out(int(plan['amount_in']))} for {about.into(int(plan['amount_out']))} "
+            f"through {through}, {'at least' if selling else 'at most'} {worst}, about "
+            f"{plan['gas_estimate']} gas; best of {plan['considered']} paths at block "
+            f"{plan['block_number']}, cost by {plan['estimated_by']}"
+        )
+    except (ValueError, KeyError, TypeError):
+        return text[:MOST_OF_A_PLAN]
 
 
 def _prepared(event: AttemptPrepared, _: Context) -> str:

@@ -1,6 +1,7 @@
 """Reading back: one, lists and their cursors, cancelling, and why (P14)."""
 
 import dataclasses
+import json
 from typing import get_args, get_type_hints
 from uuid import UUID
 
@@ -56,6 +57,17 @@ SMALL = {
 }
 """Numbers that any client's number type holds."""
 TX = f"0x{'ab' * 32}"
+PLAN = {
+    "side": "sell",
+    "amount_in": "3000000000",
+    "amount_out": "1000000000000000000",
+    "limit": "995000000000000000",
+    "block_number": 8,
+    "legs": [{"hops": [{"pool": f"0x{'e0' * 20}", "venue": "uniswap-v3", "fee_ppm": 500}]}],
+    "gas_estimate": 120_000,
+    "estimated_by": "formula",
+    "considered": 9,
+}
 
 
 async def filled(api):
@@ -75,7 +87,7 @@ async def filled(api):
     )
     step = await api.store.step(step.id)
     started = StepStarted(
-        attempt_id=attempt.id, reserved=intent.amount, quoted=10**18, plan="USDC to WETH"
+        attempt_id=attempt.id, reserved=intent.amount, quoted=10**18, plan=json.dumps(PLAN)
     )
     await api.store.commit(
         commit(
@@ -150,6 +162,10 @@ async def test_p14_why_is_the_journal_in_order_and_in_words():
         said = [event["words"] for event in story["events"]]
         assert "alice asked for strategy treasury to sell 3000 USDC for WETH" in said[0]
         assert "3.25 (by model): loses most" in said[1]
+        assert said[3].endswith(
+            "the plan: 3000 USDC for 1 WETH through uniswap-v3 0.05 % (0xe0e0e0e0), at least "
+            "0.995 WETH, about 120000 gas; best of 9 paths at block 8, cost by formula"
+        )
         assert said[5].startswith("Done in block 9")
         assert "3000 USDC sold, 0.999 WETH bought" in said[5]
         assert "secret" not in str(story)

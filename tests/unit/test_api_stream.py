@@ -124,7 +124,7 @@ async def test_nothing_is_lost_while_clients_come_and_go():
         assert seen + socket.seqs() == list(range(1, newest + 1))
 
 
-async def test_a_slow_client_is_told_where_to_resume(monkeypatch):
+async def test_p12_a_slow_client_is_told_where_to_resume(monkeypatch):
     monkeypatch.setattr("serve_app.stream.QUEUE", 10)
     async with hub() as (store, made), client(store, made) as (slow, task):
         await accept(store, 2)

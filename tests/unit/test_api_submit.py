@@ -291,7 +291,7 @@ async def test_bodies_that_are_no_submission(path, content, headers, status, cod
         assert await api.events() == ()
 
 
-async def test_a_body_without_a_length_is_cut_off_at_the_limit():
+async def test_p12_a_body_without_a_length_is_cut_off_at_the_limit():
     async def endless():
         for _ in range(200):
             yield b" " * 1_000
@@ -374,7 +374,7 @@ async def test_a_batch_is_repeated_under_its_key():
 
 
 @pytest.mark.parametrize("count", [0, 1_001])
-async def test_a_batch_has_bounds(count):
+async def test_p12_a_batch_has_bounds(count):
     async with bench(max_body_bytes=1_000_000) as api:
         batch = {"intents": [ACQUIRE] * count}
         answer = await api.client.post("/v1/intents/batch", json=batch, headers=api.auth())
@@ -383,7 +383,7 @@ async def test_a_batch_has_bounds(count):
         assert await api.events() == ()
 
 
-async def test_the_limit_counts_every_submission():
+async def test_p12_the_limit_counts_every_submission():
     async with bench(limit=10) as api:
         for _ in range(8):
             assert (await api.submit()).status_code == 202
