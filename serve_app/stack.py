@@ -88,7 +88,7 @@ class Stack:
             self._redis.start()
             mended.append("redis")
         for chain_id in list(self._chains.endpoints) if self._chains else ():
-            if self._chains is not None and not self._chains.healthy(chain_id):
+            if self._chains is not None and not self._chains.alive(chain_id):
                 self._chains.restart(chain_id)
                 mended.append(f"chain {chain_id}")
         for name in mended:

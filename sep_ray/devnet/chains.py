@@ -156,6 +156,11 @@ class Chains:
         node = self._nodes.get(chain_id)
         return node is not None and node.alive and same_node(node.endpoint)
 
+    def alive(self, chain_id: ChainId) -> bool:
+        """Say whether the chain's own process is there, whether or not it answers now."""
+        node = self._nodes.get(chain_id)
+        return node is not None and node.alive
+
     def restart(self, chain_id: ChainId) -> ChainEndpoint:
         """End one chain if it lives and start it from its last state, on its last port.
 

@@ -203,6 +203,14 @@ def listening_port(pid: int) -> int | None:
     return None
 
 
+def _link(path: str) -> str:
+    """Where an open file leads; a file that is closed meanwhile leads nowhere."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
 def _identify(pid: int, chain_id: ChainId, port: int) -> ChainEndpoint:
     http = f"http://127.0.0.1:{port}"
     rpc = Rpc(http)
