@@ -33,7 +33,7 @@ class ChainRules:
     stall_blocks: int = 4
     patience_blocks: int = 4
     max_tries: int = 3
-    round_size: int = 64
+    round_size: int = 32
     max_in_flight: int = 200
     lifetime_ms: int = 120_000
     lease_ttl_ms: int = 3_000
