@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.place import Place
 from bench.report import Figure
-from bench.tree import core_shares, pss_mib, processes
+from bench.tree import core_shares, processes, pss_mib
 
 SECONDS: Final = 20.0
 GOAL: Final = 0.5

@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
 async def run(spec: Spec) -> Load:
     """Drive the load from this process."""
     parts = urlsplit(spec.url)
+    host, port = parts.hostname or "", parts.port or 80
     latencies: list[float] = []
     statuses: dict[str, int] = {}
     requests = islice(_requests(spec), spec.requests)
@@ -129,7 +130,9 @@ async def run(spec: Spec) -> Load:
     connections = []
     for _ in range(spec.connections):
         _, connection = await loop.create_connection(
-            lambda: Connection(requests, latencies, statuses), parts.hostname, parts.port
+            lambda: Connection(requests, latencies, statuses),
+            host,
+            port,
         )
         connections.append(connection.ended)
     await asyncio.gather(*connections)

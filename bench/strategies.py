@@ -87,10 +87,11 @@ def _measure(url: str) -> Figure:
         actors = [start_strategy_actor(name) for name in names]
         pids = _working(actors)
         asyncio.run(_tick(url, 5))
-        idle = _idle_share(pids)
-        mib = sum(map(pss_mib, pids))
         empty = _Empty.remote()
-        empty_mib = pss_mib(ray.get(empty.pid.remote()))
+        empty_pid = ray.get(empty.pid.remote())
+        idle, empty_idle = _idle_shares(pids, [empty_pid])
+        mib = sum(map(pss_mib, pids))
+        empty_mib = pss_mib(empty_pid)
     finally:
         ray.shutdown()
     return Figure(
@@ -103,6 +104,7 @@ def _measure(url: str) -> Figure:
             "mib_per_actor": round(mib / len(pids), 1),
             "mib_per_empty_actor": round(empty_mib, 1),
             "idle_core_percent_per_actor": round(idle * 100 / len(pids), 2),
+            "idle_core_percent_per_empty_actor": round(empty_idle * 100, 2),
         },
     )
 
