@@ -29,13 +29,18 @@ SOCKET_LIMIT: Final = 97
 """The balancer's; it binds under a longer name first, so it allows ten less than unix(7) does."""
 
 # The balancer's two service ports have no host setting of their own and would listen on every
-# interface; this wrapper binds them to loopback before the balancer reads its file.
+# interface; this wrapper binds them to loopback before the balancer reads its file. And it has
+# the balancer end with the actor that started it: else a killed platform would leave it behind,
+# answering on its port for replicas that are gone.
 _WRAPPER: Final = """#!/bin/sh
 for word in "$@"; do
   case "$word" in
     *.cfg) sed -i -E 's/^( *bind )(:|\\*:)/\\1127.0.0.1:/' "$word" ;;
   esac
 done
+if command -v setpriv >/dev/null; then
+  exec setpriv --pdeathsig TERM "{binary}" "$@"
+fi
 exec "{binary}" "$@"
 """
 

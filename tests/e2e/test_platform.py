@@ -8,7 +8,10 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 from tests.e2e.conftest import Sep
+from tests.fixtures.eventually import eventually
 
 SWAP = ("--type", "DISPOSE", "--sell", "WETH", "--buy", "USDC", "--slippage", "0.02")
 WINDOW = ("--window-ms", "180000")
@@ -59,9 +62,20 @@ def test_p11_a_platform_that_is_killed_goes_on_where_it_was(sep: Sep) -> None:
     made = sep.json("intent", "submit", *SWAP, *WINDOW, *amount)
     time.sleep(3.0)
     os.kill(sep.endpoints()["pid"], signal.SIGKILL)
+    eventually(lambda: not _left_behind(sep.state))
     sep.run("up", seconds=330)
     sep.run("intent", "watch", made["id"])
     shown = sep.json("intent", "show", made["id"])
     assert shown["state"] == "COMPLETED"
     assert shown["sold"]["amount"] == "4"
     assert sep.json("portfolio", "--check")["check"]["mismatches"] == []
+
+
+def _left_behind(state: Path) -> list[str]:
+    """Return what still runs of a killed platform, apart from its databases."""
+    lines = [" ".join(process.info["cmdline"] or ()) for process in _processes()]
+    return [line for line in lines if str(state / "balancer") in line]
+
+
+def _processes() -> list[psutil.Process]:
+    return list(psutil.process_iter(["cmdline"]))
