@@ -60,8 +60,8 @@ BLOCK_S: Final = 0.25
 BLOCK_GAS: Final = 240_000_000
 """Room for every transaction of a run: the node's own 30 million would be what is measured, and a
 node whose block is full drops transactions of other gas limits from its pool."""
-STEPS: Final = 400
-ROUNDS: Final = 2
+STEPS: Final = 800
+ROUNDS: Final = 3
 GOAL: Final = 0.8
 SECRET: Final = b"\x3d" * 32
 SIGNER: Final = LocalSigner(SECRET)

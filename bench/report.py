@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -37,34 +38,70 @@ class Figure:
             return None
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
+    @property
+    def verdict(self) -> str:
+        """Return "met" or "SHORT"; empty where there is no goal."""
+        return {True: "met", False: "SHORT", None: ""}[self.met]
+
+    @property
+    def wanted(self) -> str:
+        """Return the goal with its direction."""
+        return "" if self.goal is None else f"{'>=' if self.at_least else '<='} {self.goal:g}"
+
 
 def show(figures: Sequence[Figure]) -> None:
     """Print the table, with what falls short marked."""
-    table = Table(title="Benchmarks (ratios within this run)")
+    table = Table(title="Benchmarks (both sides of a ratio are measured in this run)")
     for name in ("figure", "value", "goal", "", "detail"):
         table.add_column(name, overflow="fold")
     for each in figures:
-        sign = "" if each.goal is None else (">= " if each.at_least else "<= ") + f"{each.goal:g}"
-        verdict = {True: "met", False: "SHORT", None: ""}[each.met]
         detail = ", ".join(f"{key} {value}" for key, value in each.detail.items())
-        table.add_row(each.name, f"{each.value:.3g} {each.unit}", sign, verdict, detail)
-    Console(width=140).print(table)
+        value = f"{each.value:.3g} {each.unit}"
+        table.add_row(each.name, value, each.wanted, each.verdict, detail)
+    Console(width=150).print(table)
 
 
-def write(figures: Sequence[Figure]) -> Path:
-    """Write the figures with machine and versions to bench/results/."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
+def write(figures: Sequence[Figure], failures: Mapping[str, str], to: Path | None = None) -> Path:
+    """Write the figures, what could not be measured, machine and versions; return the file."""
+    path = to or RESULTS / f"{time.strftime('%Y-%m-%dT%H%M%S')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "revision": _revision(),
         "machine": {
             "cores": os.cpu_count(),
+            "processor": _processor(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
             "system": platform.platform(),
             "python": platform.python_version(),
+            "load_at_the_end": [round(load, 1) for load in os.getloadavg()],
         },
         "versions": {name: version(name) for name in PACKAGES},
         "figures": [asdict(each) | {"met": each.met} for each in figures],
+        "failures": dict(failures),
     }
-    path.write_text(json.dumps(facts, indent=1))
+    path.write_text(json.dumps(facts, indent=1) + "\n")
     return path
+
+
+def _revision() -> str | None:
+    """Return the commit that was measured, marked where files differ from it."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=RESULTS.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), None)
