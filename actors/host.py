@@ -9,6 +9,7 @@ again would only repeat the wrong step.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -48,8 +49,14 @@ class EngineHost:
         self._loop.call_soon_threadsafe(work, *args)
 
     def running(self) -> None:
-        """The engine calls this once it has recovered and works."""
+        """The engine calls this once it has recovered and works.
+
+        What was imported and built until now lives on; the garbage collector need not look at it
+        again (its full rounds paused an engine for 50 to 180 ms).
+        """
         self._state = "running"
+        gc.collect()
+        gc.freeze()
 
     def status(self) -> dict[str, Any]:
         """Return the engine's state: starting, running, retrying, broken or stopped."""
