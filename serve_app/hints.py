@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 Send = Callable[[list[UUID]], Awaitable[None]]
-PAUSE_S: Final = 0.02
+PAUSE_S: Final = 0.05
 """Between two messages, so that a busy replica sends them in batches."""
 MOST: Final = 10_000
 """Ids kept for the next message; beyond that they are dropped."""
