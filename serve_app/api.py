@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -155,6 +156,10 @@ def create_app(open_parts: OpenParts, *, bench_routes: bool = False) -> Api:
     for operation in OPERATIONS:
         _add(app, operation)
     _add_plain(app)
+    if bench_routes:
+        app.router.add_api_route(
+            "/v1/bench/route", _nothing, methods=["POST"], status_code=202, include_in_schema=False
+        )
     _add_refusals(app)
     return app
 
@@ -197,6 +202,12 @@ def _describe(
     )
     route.app = served
     app.router.routes.append(route)
+
+
+async def _nothing(body: IntentBody) -> answers.SubmittedAnswer:
+    """An ordinary route that takes and gives what a submission does, and does nothing."""
+    name = str(UUID(int=0))
+    return answers.SubmittedAnswer(verdict="accepted", id=name, href=f"/v1/intents/{name}")
 
 
 async def _described_only() -> Response:

@@ -67,6 +67,7 @@ ROUTES: Final[Mapping[tuple[str, str], Role | None]] = {
     ("GET", "/openapi.json"): None,
     ("GET", "/docs"): None,
     ("POST", "/v1/bench/noop"): None,
+    ("POST", "/v1/bench/route"): None,
 }
 """The least role of every route; None is open to all: counts and names of services, no data."""
 

@@ -476,12 +476,13 @@ async def test_a_router_that_is_away_does_not_fail_a_submission():
         assert (await api.submit()).status_code == 202
 
 
-async def test_the_noop_route_is_there_for_benchmarks_only():
+@pytest.mark.parametrize("path", ["/v1/bench/noop", "/v1/bench/route"])
+async def test_the_noop_routes_are_there_for_benchmarks_only(path):
     async with bench() as api:
-        answer = await api.client.post("/v1/bench/noop", json=ACQUIRE, headers=api.auth())
-        assert answer.status_code == 202
+        answer = await api.client.post(path, json=ACQUIRE, headers=api.auth())
+        assert (answer.status_code, answer.json()["verdict"]) == (202, "accepted")
         assert await api.events() == ()
-        assert "/v1/bench/noop" not in api.app.openapi()["paths"]
+        assert path not in api.app.openapi()["paths"]
 
 
 async def test_everybody_who_may_trade_may_submit():
