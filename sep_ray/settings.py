@@ -39,7 +39,9 @@ class Settings(BaseSettings):
     )
     submissions_per_minute: int = Field(10, ge=1, le=10_000_000, description="per principal")
     max_body_bytes: int = Field(4_000_000, ge=1_000)
-    bench_routes: bool = Field(False, description="add POST /v1/bench/noop, which does nothing")
+    bench_routes: bool = Field(
+        False, description="add POST /v1/bench/noop and /v1/bench/route, which do nothing"
+    )
 
     ethereum_block_seconds: float = Field(1.0, ge=0.05, le=60)
     arbitrum_block_seconds: float = Field(0.25, ge=0.05, le=60)

@@ -18,6 +18,7 @@ BODIES = {
     "/intents": ACQUIRE,
     "/v1/intents/batch": {"intents": [ACQUIRE]},
     "/v1/plans": ACQUIRE,
+    "/v1/bench/route": ACQUIRE,
 }
 NOBODY = "01990000-0000-7000-8000-000000000000"
 HTTP = sorted(route for route in ROUTES if route[0] != "WEBSOCKET")
