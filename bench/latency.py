@@ -26,7 +26,7 @@ from sep_ray.devnet.rpc import Rpc
 from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.kernel.units import ChainId
 
-SAMPLES: Final = 40
+SAMPLES: Final = 30
 WARM_UP: Final = 3
 GOAL_MS: Final = 40.0
 SEED: Final = 7
@@ -61,7 +61,7 @@ async def _figure(place: Place, chain_id: int) -> Figure:
         ) as client:
             for _ in range(WARM_UP + SAMPLES):
                 samples.append(await _sample(client, connection, chain_id))
-                await asyncio.sleep(0.3 + chance.random())
+                await asyncio.sleep(0.2 + chance.random())
     finally:
         await connection.close()
     node_ms = await _handover_ms(place.chains[chain_id], chain_id)
@@ -106,7 +106,7 @@ async def _sample(
     intent_id = UUID(answer.json()["id"])
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        await asyncio.sleep(0.15)  # leaves the platform alone meanwhile
+        await asyncio.sleep(0.1)  # leaves the platform alone meanwhile
         row = await connection.fetchrow(INSTANTS, intent_id)
         if row is not None:
             return [instant - began_ms for instant in row]
