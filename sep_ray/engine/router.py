@@ -48,6 +48,7 @@ from sep_ray.intent.states import (
 from sep_ray.journal.ports import Store
 from sep_ray.journal.records import Append, Commit, Event, State, VersionConflict
 from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.units import ChainId
 from sep_ray.priority.features import as_floats
 from sep_ray.priority.rank import Ranked, order
 
@@ -86,13 +87,17 @@ class IntentRouter:
         prioritizer: Model,
         slicer: Slicer,
         on_end: Callable[[IntentRecord], None],
+        on_ready: Callable[[ChainId], None],
     ) -> None:
+        """`on_end` hears of each intent that ended, `on_ready` of chains with steps to take."""
         self._store = store
         self._clock = clock
         self._facts = facts
         self._prioritizer = prioritizer
         self._slicer = slicer
         self._on_end = on_end
+        self._on_ready = on_ready
+        self._ready: set[ChainId] = set()
         self._seen = 0
         self._touched: dict[UUID, None] = {}
         self._hinted = asyncio.Event()
@@ -136,6 +141,8 @@ class IntentRouter:
         records = [r for r in await self._store.intents(batch) if r.status not in TERMINAL]
         await self._begin([r for r in records if r.status is Status.ACCEPTED], now)
         await self._continue([r for r in records if r.status is not Status.ACCEPTED], now)
+        while self._ready:
+            self._on_ready(self._ready.pop())
         return len(records)
 
     async def catch_up(self) -> None:
@@ -181,6 +188,8 @@ class IntentRouter:
         except VersionConflict:
             self.hint([commit.appends[0].correlation_id])
             return
+        steps = (state for state in commit.states if isinstance(state, Step))
+        self._ready.update(s.chain_id for s in steps if s.status is StepStatus.READY)
         record = commit.states[0]
         if isinstance(record, IntentRecord) and record.status in TERMINAL:
             log.info("intent_ended", intent_id=str(record.intent.id), status=record.status)

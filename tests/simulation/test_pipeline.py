@@ -45,6 +45,7 @@ def pipeline(sim: Sim) -> Pipeline:
         prioritizer=MODELS["prioritizer"],
         slicer=ModelSlicer(MODELS["slice"]),
         on_end=lambda record: None,
+        on_ready=lambda chain_id: None,
     )
     return Pipeline(store=sim.store, clock=sim.clock, router=router, executors=[sim.executor])
 

@@ -75,6 +75,7 @@ class World:
             prioritizer=Formula(),
             slicer=TwoSlices(),
             on_end=lambda record: self.ended.append(record.intent.id),
+            on_ready=lambda chain_id: None,
         )
 
     async def submit(self, intent: Intent) -> UUID:
