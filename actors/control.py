@@ -1,11 +1,13 @@
-"""The concurrency group that keeps health and control calls ahead of everything else."""
+"""How every actor of the platform is made: what it survives, and what stays ahead of its queue."""
 
 from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
 import ray
-from ray.actor import ActorClass
+from ray.actor import ActorClass, ActorProxy
+
+from actors.names import NAMESPACE
 
 T = TypeVar("T")
 
@@ -21,3 +23,22 @@ def with_control(shell: type[T], *, calls: int) -> ActorClass[T]:
     decorated: Any = ray.remote(concurrency_groups={GROUP: calls})  # type: ignore[call-overload]
     actor_class: ActorClass[T] = decorated(shell)
     return actor_class
+
+
+def living_actor(actor_class: ActorClass[T], name: str, *args: object) -> ActorProxy[T]:
+    """Return the actor of this name, made if needed; all options are set here and only here.
+
+    It outlives whoever made it and is restarted whenever it dies. Calls are never repeated by
+    Ray, because only the journal knows whether something may be done again.
+    """
+    options: Any = actor_class.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=0,
+    )
+    actor: ActorProxy[T] = options.remote(*args)
+    return actor

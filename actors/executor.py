@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray.actor import ActorClass, ActorProxy
 
-from actors.control import with_control
+from actors.control import living_actor, with_control
 from actors.host import EngineHost
-from actors.names import NAMESPACE, executor_name
+from actors.names import executor_name
 from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
 from sep_ray.bootstrap.chain import open_executor
@@ -89,16 +89,5 @@ _ChainExecutor: ActorClass[ChainExecutorShell] = with_control(ChainExecutorShell
 
 
 def start_chain_executor(chain_id: ChainId) -> ActorProxy[ChainExecutorShell]:
-    """Return the chain's executor, creating it if needed; its options are set here and only here.
-
-    No Ray-level retry, because only the journal knows whether something may be repeated.
-    """
-    return _ChainExecutor.options(
-        name=executor_name(chain_id),
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=0,
-    ).remote(chain_id)
+    """Return the chain's executor, creating it if needed."""
+    return living_actor(_ChainExecutor, executor_name(chain_id), chain_id)

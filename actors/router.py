@@ -9,10 +9,10 @@ from uuid import UUID
 import ray
 from ray.actor import ActorClass, ActorProxy
 
-from actors.control import with_control
+from actors.control import living_actor, with_control
 from actors.host import EngineHost
 from actors.market import ActorMarket
-from actors.names import INTENT_ROUTER, NAMESPACE, executor_name, find
+from actors.names import INTENT_ROUTER, executor_name, find
 from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
 from sep_ray.bootstrap.chain import NUMERAIRES
@@ -95,13 +95,5 @@ _IntentRouter: ActorClass[IntentRouterShell] = with_control(IntentRouterShell, c
 
 
 def start_intent_router() -> ActorProxy[IntentRouterShell]:
-    """Return the router, creating it if needed; its options are set here and only here."""
-    return _IntentRouter.options(
-        name=INTENT_ROUTER,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=0,
-    ).remote()
+    """Return the router, creating it if needed."""
+    return living_actor(_IntentRouter, INTENT_ROUTER)

@@ -16,9 +16,8 @@ from typing import Any
 import ray
 from ray.actor import ActorClass, ActorProxy
 
-from actors.control import with_control
+from actors.control import living_actor, with_control
 from actors.host import EngineHost
-from actors.names import NAMESPACE
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
@@ -102,13 +101,5 @@ _Strategy: ActorClass[StrategyShell] = with_control(StrategyShell, calls=1)
 
 
 def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:
-    """Return the actor of this name, creating it if needed; its options are set only here."""
-    return _Strategy.options(
-        name=name,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=0,
-    ).remote(name)
+    """Return the actor of this name, creating it if needed."""
+    return living_actor(_Strategy, name, name)

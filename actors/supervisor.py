@@ -18,12 +18,11 @@ import structlog
 from ray.actor import ActorClass, ActorProxy
 from ray.exceptions import RayError
 
-from actors.control import with_control
+from actors.control import living_actor, with_control
 from actors.executor import start_chain_executor
 from actors.host import EngineHost
 from actors.names import (
     INTENT_ROUTER,
-    NAMESPACE,
     STRATEGY_PREFIXES,
     SUPERVISOR,
     executor_name,
@@ -150,16 +149,8 @@ _Supervisor: ActorClass[SupervisorShell] = with_control(SupervisorShell, calls=1
 
 
 def start_supervisor() -> ActorProxy[SupervisorShell]:
-    """Return the supervisor, creating it if needed; its options are set here and only here."""
-    return _Supervisor.options(
-        name=SUPERVISOR,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        max_restarts=-1,
-        max_task_retries=0,
-    ).remote()
+    """Return the supervisor, creating it if needed."""
+    return living_actor(_Supervisor, SUPERVISOR)
 
 
 def stop_actors(timeout_s: float = 10.0) -> None:
