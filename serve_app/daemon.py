@@ -23,7 +23,7 @@ from sep_ray.devnet.processes import free_port
 from sep_ray.kernel.errors import Rejected, SepError
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
-from serve_app.ray_environment import NAMESPACE, ray_environment
+from serve_app.ray_environment import NAMESPACE, own_port, ray_environment
 from serve_app.stack import Stack
 
 log = structlog.get_logger()
@@ -170,10 +170,12 @@ class Platform:
 def chosen_port(settings: Settings) -> int:
     """Return the port asked for; without a wish the usual one, or a free one if that is taken.
 
-    Raises Rejected when the port asked for is taken.
+    A free one comes from this state folder's own range: others would not be free any more by the
+    time the balancer listens. Raises Rejected when the port asked for is taken.
     """
-    wanted = USUAL_PORT if settings.http_port is None else settings.http_port
-    port = free_port(wanted)
+    port = free_port(settings.http_port or USUAL_PORT)
+    if settings.http_port == 0 or (settings.http_port is None and port != USUAL_PORT):
+        return free_port(own_port(settings.state_dir))
     if settings.http_port and port != settings.http_port:
         raise Rejected("the port is taken", setting="SEP_HTTP_PORT", port=settings.http_port)
     return port

@@ -70,7 +70,7 @@ def ray_environment(state: Path) -> Mapping[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first_port),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first_port + REPLICA_PORTS - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(own_port(state) - 1),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(balancer)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(balancer / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(short_folder(balancer) / "admin.sock"),
@@ -80,6 +80,8 @@ def ray_environment(state: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # else a line per request, read by Python
+        "RAY_enable_metrics_collection": "0",  # ours lie in PROMETHEUS_MULTIPROC_DIR
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
@@ -110,6 +112,11 @@ def replica_ports(state: Path) -> int:
     """
     place = int.from_bytes(hashlib.sha256(str(state).encode()).digest()[:4], "big")
     return FIRST_REPLICA_PORT + place % REPLICA_RANGES * REPLICA_PORTS
+
+
+def own_port(state: Path) -> int:
+    """Return the port of this state folder's range that is left for the balancer itself."""
+    return replica_ports(state) + REPLICA_PORTS - 1
 
 
 def free_ports(count: int) -> list[int]:
