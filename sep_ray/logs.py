@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -23,10 +24,11 @@ _SECRET_NAMES: Final = re.compile(
 )
 _SIGNED_NAMES: Final = frozenset({"raw", "raw_transaction", "signature"})
 _IN_TEXT: Final = (
-    (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),
-    (re.compile(r"\b([Bb]earer) [\w.~+/-]+=*"), rf"\1 {HIDDEN}"),
+    ("://", re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),
+    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), HIDDEN),
+    ("earer ", re.compile(r"\b([Bb]earer) [\w.~+/-]+=*"), rf"\1 {HIDDEN}"),
 )
+"""What every match contains (looked for first: most texts have none), pattern, replacement."""
 
 # Without local variables: they may hold keys.
 _traceback: Final = structlog.processors.ExceptionRenderer(
@@ -40,17 +42,23 @@ def hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _hidden(name: str, value: Any) -> Any:
-    if name in _SIGNED_NAMES or _SECRET_NAMES.search(name):
+    if _is_telling(name):
         return HIDDEN
     if isinstance(value, str):
-        for pattern, instead in _IN_TEXT:
-            value = pattern.sub(instead, value)
+        for sign, pattern, instead in _IN_TEXT:
+            if sign in value:
+                value = pattern.sub(instead, value)
         return value
     if isinstance(value, Mapping):
         return {key: _hidden(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_hidden("", inner) for inner in value]
     return value
+
+
+@lru_cache(maxsize=1_000)
+def _is_telling(name: str) -> bool:
+    return name in _SIGNED_NAMES or _SECRET_NAMES.search(name) is not None
 
 
 def configure(
