@@ -1,8 +1,9 @@
 """A lane's transactions per second against a bare loop that signs and sends the same ones.
 
 The lane is the real ChainExecutor with the real store and signer, in this process, on a local
-chain that mines by the clock. It works through hundreds of ready steps: plans each, books the
-reserve, signs, makes the bytes durable, sends, and reads what became of them. The bare loops then
+chain that mines by the clock, and it logs as it always does. It works through hundreds of ready
+steps: plans each, books the reserve, signs, makes the bytes durable, sends, and reads what became
+of them. The bare loops then
 send the very same calls, in the same order, on a fresh copy of the same chain, and keep no record:
 
 * web3: one by one, signed by eth_account (coincurve installed), sent by web3's HTTP provider;
@@ -52,6 +53,7 @@ from sep_ray.intent.intent import Constraints, Side
 from sep_ray.journal.records import Append, Commit
 from sep_ray.kernel.clock import Millis, SteadyClock, SystemClock
 from sep_ray.kernel.ids import SystemIds
+from sep_ray.logs import configure
 from sep_ray.portfolio.ledger import TREASURY
 
 CHAIN: Final = ARBITRUM
@@ -148,6 +150,8 @@ def run(folder: Path, cache: Path = CACHE) -> list[Figure]:
             rpc.close()
             return work(endpoint.http, endpoint.ws)
 
+    log = (folder / "lane.log").open("w")
+    configure("json", "info", log)
     try:
         for number in range(ROUNDS):
             postgres.sql(f"CREATE DATABASE lane_{number}")
@@ -159,6 +163,8 @@ def run(folder: Path, cache: Path = CACHE) -> list[Figure]:
             runs.append((lane, loop, tuned))
     finally:
         postgres.stop()
+        configure("console", "error")
+        log.close()
     return _figures(runs)
 
 
