@@ -7,7 +7,7 @@ from typing import Final
 
 from ray.exceptions import RayError
 
-from actors.names import executor_name, find
+from actors.names import Handles, executor_name
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.units import ChainId
 from sep_ray.routing.snapshot import Snapshot
@@ -23,6 +23,7 @@ class ActorMarket:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: dict[ChainId, tuple[Millis, Snapshot | None]] = {}
+        self._handles = Handles()
 
     async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
         """Return a snapshot at most FRESH_MS old when asked for; None while there is none."""
@@ -34,11 +35,13 @@ class ActorMarket:
         return snapshot
 
     async def _ask(self, chain_id: ChainId) -> Snapshot | None:
-        actor = find(executor_name(chain_id))
+        name = executor_name(chain_id)
+        actor = self._handles.get(name)
         if actor is None:
             return None
         try:
             answer: Snapshot | None = await asyncio.wait_for(actor.snapshot.remote(), PATIENCE_S)
         except (RayError, TimeoutError):
+            self._handles.forget(name)
             return None
         return answer

@@ -28,6 +28,29 @@ def find(name: str) -> Any | None:
         return None
 
 
+class Handles:
+    """Handles of named actors, looked up once: each look-up is a call that blocks.
+
+    Whoever finds that a call on one fails says so, and it is looked up again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any | None:
+        """Return the handle of a named actor; None while there is none."""
+        if name not in self._kept:
+            found = find(name)
+            if found is None:
+                return None
+            self._kept[name] = found
+        return self._kept[name]
+
+    def forget(self, name: str) -> None:
+        """Look it up again next time: another actor may have the name by now."""
+        self._kept.pop(name, None)
+
+
 def living() -> list[str]:
     """Return the names of all living actors of the platform."""
     listed = list_named_actors(all_namespaces=True)

@@ -10,9 +10,10 @@ import ray
 from ray.actor import ActorClass, ActorProxy
 
 from actors.control import living_actor, with_control
+from actors.hints import ExecutorHints
 from actors.host import EngineHost
 from actors.market import ActorMarket
-from actors.names import INTENT_ROUTER, executor_name, find
+from actors.names import INTENT_ROUTER
 from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
 from sep_ray.bootstrap.chain import NUMERAIRES
@@ -22,7 +23,6 @@ from sep_ray.engine.router import IntentRouter
 from sep_ray.engine.slicing import ModelSlicer
 from sep_ray.intent.states import IntentRecord, Status
 from sep_ray.kernel.clock import SystemClock
-from sep_ray.kernel.units import ChainId
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 
@@ -53,7 +53,7 @@ class IntentRouterShell:
                 prioritizer=prioritizer,
                 slicer=ModelSlicer(slicer),
                 on_end=_count,
-                on_ready=_wake,
+                on_ready=ExecutorHints().give,
             )
             self._host.running()
             await self._router.run(stop)
@@ -73,13 +73,6 @@ class IntentRouterShell:
     def stop(self) -> None:
         """End the engine; the actor stays until it is removed."""
         self._host.stop(timeout_s=5.0)
-
-
-def _wake(chain_id: ChainId) -> None:
-    """Tell an executor that steps wait; a lost hint costs no more than its next block."""
-    executor = find(executor_name(chain_id))
-    if executor is not None:
-        executor.hint.remote()
 
 
 def _count(record: IntentRecord) -> None:

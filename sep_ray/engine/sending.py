@@ -93,8 +93,9 @@ class Sender:
             )
             for step in steps
         ]
-        options = await self._planner.options(market.now, requests)
-        purse = await self._purse(lane, steps)
+        options, purse = await asyncio.gather(
+            self._planner.options(market.now, requests), self._purse(lane, steps)
+        )
         drafts: list[Draft] = []
         refused: list[Refused] = []
         for step, option in zip(steps, options, strict=True):
