@@ -118,7 +118,8 @@ async def _handover_ms(url: str, chain_id: int) -> float:
     signer, rpc, times = LocalSigner(b"\x5e" * 32), Rpc(url), []
     try:
         rpc("anvil_addBalance", signer.address, hex(10**18))
-        for nonce in range(HANDOVERS):
+        first = int(rpc("eth_getTransactionCount", signer.address, "pending"), 16)
+        for nonce in range(first, first + HANDOVERS):
             tx = Unsigned(
                 chain_id=ChainId(chain_id),
                 nonce=nonce,
