@@ -6,16 +6,19 @@ and its own share of a core is measured: a generator near 1.0 would be what is m
 
 from __future__ import annotations
 
-import asyncio
 import json
+import select
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count, islice
-from typing import Any
+from typing import Final
 from urllib.parse import urlsplit
+
+TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,72 +73,62 @@ def drive(spec: Spec) -> Load:
     return load
 
 
-class Connection(asyncio.Protocol):
-    """Sends one request after another and reads whole answers; `ended` when none is left."""
+@dataclass(slots=True)
+class Connection:
+    """A kept-alive connection with at most one request under way."""
 
-    def __init__(self, requests: Iterator[bytes], latencies: list[float], statuses: Any) -> None:
-        self._requests = requests
-        self._latencies = latencies
-        self._statuses = statuses
-        self._buffer = b""
-        self._sent = 0.0
-        self._transport: asyncio.Transport | None = None
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    socket: socket.socket
+    sent_at: float = 0.0
+    received: bytes = b""
 
-    def connection_made(self, transport: Any) -> None:
-        """Begin."""
-        self._transport = transport
-        self._next()
+    def send(self, request: bytes) -> None:
+        """Send a whole request and note when."""
+        self.sent_at, self.received = time.perf_counter(), b""
+        self.socket.sendall(request)
 
-    def data_received(self, data: bytes) -> None:
-        """Count an answer when it is whole."""
-        self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+    def read(self) -> str | None:
+        """Read what has come; return the answer's status when it is whole."""
+        data = self.socket.recv(1 << 18)
+        if not data:
+            raise ConnectionError("the server closed a connection")
+        self.received += data
+        head, found, rest = self.received.partition(b"\r\n\r\n")
         if not found:
-            return
-        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        if len(rest) < length:
-            return
-        self._latencies.append(time.perf_counter() - self._sent)
-        status = head.split(b" ", 2)[1].decode()
-        self._statuses[status] = self._statuses.get(status, 0) + 1
-        self._buffer = b""
-        self._next()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Say so, unless everything was sent."""
-        if not self.ended.done():
-            self.ended.set_exception(error or ConnectionError("the server closed a connection"))
-
-    def _next(self) -> None:
-        assert self._transport is not None
-        request = next(self._requests, None)
-        if request is None:
-            self.ended.set_result(None)
-            self._transport.close()
-            return
-        self._sent = time.perf_counter()
-        self._transport.write(request)
+            return None
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+        return head[9:12].decode() if len(rest) >= length else None
 
 
-async def run(spec: Spec) -> Load:
-    """Drive the load from this process."""
+def run(spec: Spec) -> Load:
+    """Drive the load from this process, with as little as an answer can cost a client."""
     parts = urlsplit(spec.url)
-    host, port = parts.hostname or "", parts.port or 80
+    requests = islice(_requests(spec), spec.requests)
     latencies: list[float] = []
     statuses: dict[str, int] = {}
-    requests = islice(_requests(spec), spec.requests)
-    loop = asyncio.get_running_loop()
-    spent, began = time.process_time(), time.perf_counter()
-    connections = []
+    poll, connections = select.epoll(), dict[int, Connection]()
     for _ in range(spec.connections):
-        _, connection = await loop.create_connection(
-            lambda: Connection(requests, latencies, statuses),
-            host,
-            port,
-        )
-        connections.append(connection.ended)
-    await asyncio.gather(*connections)
+        opened = socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT_S)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connections[opened.fileno()] = Connection(opened)
+        poll.register(opened, select.EPOLLIN)
+    spent, began = time.process_time(), time.perf_counter()
+    busy = 0
+    for connection, request in zip(connections.values(), requests, strict=False):
+        connection.send(request)
+        busy += 1
+    while busy:
+        for descriptor, _ in poll.poll(TIMEOUT_S) or _silent():
+            connection = connections[descriptor]
+            status = connection.read()
+            if status is None:
+                continue
+            latencies.append(time.perf_counter() - connection.sent_at)
+            statuses[status] = statuses.get(status, 0) + 1
+            following = next(requests, None)
+            if following is None:
+                busy -= 1
+            else:
+                connection.send(following)
     seconds = time.perf_counter() - began
     latencies.sort()
     return Load(
@@ -146,6 +139,10 @@ async def run(spec: Spec) -> Load:
         statuses=statuses,
         client_core_share=(time.process_time() - spent) / seconds,
     )
+
+
+def _silent() -> list[tuple[int, int]]:
+    raise TimeoutError(f"no answer within {TIMEOUT_S:.0f} s")
 
 
 def _requests(spec: Spec) -> Iterator[bytes]:
@@ -163,7 +160,7 @@ def _requests(spec: Spec) -> Iterator[bytes]:
 def main() -> int:
     """Read a spec, run it, write the outcome."""
     spec = Spec(**json.loads(sys.stdin.read()))
-    json.dump(asdict(asyncio.run(run(spec))), sys.stdout)
+    json.dump(asdict(run(spec)), sys.stdout)
     return 0
 
 
