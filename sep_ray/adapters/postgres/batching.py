@@ -15,12 +15,15 @@ A = TypeVar("A")
 MAX_WAITING: Final = 100_000
 """Units that may wait; beyond that the caller is told to come back (P12)."""
 
+TURNS: Final = 4
+"""Turns of the event loop that a request takes from its socket to here, about."""
+
 
 class Batcher(Generic[Q, A]):
     """Collects requests and hands them to `flush` in batches, one batch at a time.
 
-    No timer: an idle batcher writes at once, a busy one writes all that came meanwhile. `flush`
-    returns, for each request in order, an answer or the error that one caller gets; what it
+    No timer: an idle batcher writes at once, a busy one writes all that came meanwhile, and what
+    is about to come: callers that can run are let in first. `flush` returns, for each request in order, an answer or the error that one caller gets; what it
     raises, all get. `weigh` says how many units a request counts for; a batch holds about
     `limit` units.
     """
@@ -73,6 +76,16 @@ class Batcher(Generic[Q, A]):
                 continue
             for (_, answer), given in zip(batch, answers, strict=True):
                 _settle(answer, given)
+            if len(batch) > 1:
+                await self._let_in()
+
+    async def _let_in(self) -> None:
+        """Let other tasks run for as long as they bring requests, up to a full batch."""
+        before = -1
+        while before < len(self._waiting) and self._units < self._limit:
+            before = len(self._waiting)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
         batch: list[tuple[Q, asyncio.Future[A]]] = []
