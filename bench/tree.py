@@ -51,36 +51,44 @@ def processes(root: int, state: Path) -> list[psutil.Process]:
 
 def kind(process: psutil.Process) -> str:
     """Return what a process is, in a few words."""
-    words = " ".join(process.cmdline()) or process.name()
+    try:
+        words = " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return "ended"
     return next((name for part, name in KINDS.items() if part in words), "other")
 
 
 def pss_mib(pid: int) -> float:
-    """Return a process's proportional set size: pages it shares count by their share."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1_024
-    raise LookupError(f"process {pid} has no PSS")
+    """Return a process's proportional set size: pages it shares count by their share.
+
+    0 when it has ended.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1_024
 
 
 def core_shares(root: int, state: Path, seconds: float) -> dict[str, float]:
     """Return the cores that each kind of process uses, on average over so many seconds."""
-    members = processes(root, state)
-    before = {p.pid: (p, kind(p), _spent(p)) for p in members}
+    before = [(process, kind(process), _spent(process)) for process in processes(root, state)]
     began = time.monotonic()
     time.sleep(seconds)
     elapsed = time.monotonic() - began
     shares: dict[str, float] = {}
-    for process, name, spent in before.values():
-        try:
-            shares[name] = shares.get(name, 0.0) + (_spent(process) - spent) / elapsed
-        except psutil.NoSuchProcess:
-            continue
+    for process, name, spent in before:
+        used = max(_spent(process) - spent, 0.0)
+        shares[name] = shares.get(name, 0.0) + used / elapsed
     return dict(sorted(shares.items(), key=lambda each: -each[1]))
 
 
 def _spent(process: psutil.Process) -> float:
-    times = process.cpu_times()
+    """Return the seconds of CPU a process has used; 0 when it has ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
     return float(times.user + times.system)
 
 
