@@ -23,9 +23,9 @@ class Batcher(Generic[Q, A]):
     """Collects requests and hands them to `flush` in batches, one batch at a time.
 
     No timer: an idle batcher writes at once, a busy one writes all that came meanwhile, and what
-    is about to come: callers that can run are let in first. `flush` returns, for each request in order, an answer or the error that one caller gets; what it
-    raises, all get. `weigh` says how many units a request counts for; a batch holds about
-    `limit` units.
+    is about to come: callers that can run are let in first. `flush` returns, for each request in
+    order, an answer or the error that one caller gets; what it raises, all get. `weigh` says how
+    many units a request counts for; a batch holds about `limit` units.
     """
 
     def __init__(
