@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from sep_ray.adapters.mortal import be_mortal
 from sep_ray.kernel.errors import InvariantBroken
 
 log = structlog.get_logger()
@@ -30,6 +31,7 @@ class EngineHost:
     """One engine's thread. `main(stop)` builds the engine and runs it until `stop` is set."""
 
     def __init__(self, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+        be_mortal()
         self._name = name
         self._main = main
         self._loop = asyncio.new_event_loop()

@@ -21,6 +21,7 @@ from sep_ray.journal.records import Append, Commit, VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate
 from sep_ray.kernel.ids import derived_id
+from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import NATIVE, Asset
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.events import AccountEvent, FundsObserved, LedgerBreached
@@ -154,6 +155,7 @@ class Auditor:
         ]
         correlation = derived_id("observed", self._stream, str(asset), head.hash)
         lines = [line for each in found for line in ledger.fund(asset, each.units, each.proof)]
+        reached(Point.OBSERVED)
         if not await self._commit(events, lines, correlation):
             return False
         for event in events:

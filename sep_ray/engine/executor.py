@@ -31,6 +31,7 @@ from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
 from sep_ray.kernel.ids import IdSource
+from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import Asset
 from sep_ray.routing.plan import Plan
 from sep_ray.routing.prices import Ratio, mid_price
@@ -297,6 +298,7 @@ class ChainExecutor:
         lane.load(attempts, [step for step in steps if step is not None], following)
         await self._auditors[account].start()
         log.info("lane_recovered", lane=lane.name, live=len(attempts), next_nonce=following)
+        reached(Point.BOOKS_READ)
 
     def _expect(self, lane: Lane) -> None:
         """Move the market as the swaps that have not landed will."""

@@ -28,6 +28,7 @@ from sep_ray.intent.intent import Side
 from sep_ray.journal.ports import Journal
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.ids import IdSource
+from sep_ray.kernel.points import Point, reached
 
 log = structlog.get_logger()
 
@@ -79,7 +80,9 @@ class Launcher:
             return 0
         nonces = range(lane.next_nonce, lane.next_nonce + len(jobs))
         attempts = await self._sign(lane, list(zip(nonces, jobs, strict=True)), fees)
+        reached(Point.SIGNED)
         kept = await self._record(lane, list(zip(attempts, jobs, strict=True)))
+        reached(Point.PREPARED)
         lane.next_nonce = max((a.nonce + 1 for a in kept), default=lane.next_nonce)
         await self.broadcast(lane, kept, head)
         return len(kept)
@@ -101,6 +104,7 @@ class Launcher:
             return
         lane.require(self._steady.now())
         found = await self._chain.send([attempt.newest for attempt in ordered])
+        reached(Point.SENT)
         writer, bookings = self._writer(lane), []
         for attempt, judged in zip(ordered, found, strict=True):
             self._tell("attempt_broadcast", attempt, str(judged))
@@ -218,6 +222,7 @@ class Launcher:
             return unchanged
         lane.require(self._steady.now())
         signed = await lane.signer.sign([unsigned for _, unsigned, _ in replacements])
+        reached(Point.REPRICED)
         writer = self._writer(lane)
         bookings = [
             writer.bumped(attempt, lane.step_of(attempt), _marked(version, cancel))

@@ -12,6 +12,7 @@ from sep_ray.engine.rules import ChainRules
 from sep_ray.journal.ports import Leases
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.errors import SepError
+from sep_ray.kernel.points import Point, reached
 
 log = structlog.get_logger()
 
@@ -71,6 +72,7 @@ class Leadership:
             lease = await self._leases.acquire(lane.name, self._holder, ttl)
             if lease is not None:
                 log.info("lease_taken", lane=lane.name, epoch=lease.epoch)
+                reached(Point.LEASE_TAKEN)
         elif lane.sure_until - asked > (ttl - margin) // 2:
             return
         else:

@@ -48,6 +48,7 @@ from sep_ray.intent.states import (
 from sep_ray.journal.ports import Store
 from sep_ray.journal.records import Append, Commit, Event, State, VersionConflict
 from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import ChainId
 from sep_ray.priority.features import as_floats
 from sep_ray.priority.rank import Ranked, order
@@ -191,11 +192,13 @@ class IntentRouter:
 
     async def _write(self, commit: Commit) -> None:
         """Write; when somebody else wrote first, look at the intent again."""
+        reached(Point.DECIDED)
         try:
             await self._store.commit(commit)
         except VersionConflict:
             self.hint([commit.appends[0].correlation_id])
             return
+        reached(Point.RECORDED)
         steps = (state for state in commit.states if isinstance(state, Step))
         self._ready.update(s.chain_id for s in steps if s.status is StepStatus.READY)
         record = commit.states[0]

@@ -21,6 +21,7 @@ from sep_ray.journal.ports import Journal
 from sep_ray.journal.records import VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate, SepError
+from sep_ray.kernel.points import Point, reached
 from sep_ray.portfolio.ledger import InsufficientBalance
 
 log = structlog.get_logger()
@@ -101,6 +102,7 @@ class Settler:
         mined = [a for a in lane.pending() if a.nonce < lane.mined_nonce]
         receipts = await self._receipts([*gone, *mined], head)
         reasons = await self._reasons([*gone, *mined], receipts)
+        reached(Point.RECEIPTS_READ)
         whole = await self._withdraw(lane, gone, receipts, reasons)
         whole &= await self._book(lane, mined, receipts, reasons)
         whole &= await self._give_up(lane, mined, receipts, head)
