@@ -63,7 +63,7 @@ def measure(
     try:
         act_as_bank(rpc)
         book = BOOKS[chain_id]
-        pools = states.pools[chain_id]
+        pools = tuple(pool for pool in states.pools[chain_id] if pool.kind != "v4")
         for pool in pools:
             if pool.kind == "v3":
                 add_ladder(rpc, book, pool)

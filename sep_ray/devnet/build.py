@@ -14,7 +14,7 @@ from typing import Final
 
 from sep_ray.adapters.evm import addresses
 from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, ChainBook
-from sep_ray.devnet import funding, importer, market, node, placement, rpc
+from sep_ray.devnet import funding, importer, market, market_v4, node, placement, rpc
 from sep_ray.devnet.importer import PoolSnapshot, implied_prices, import_pools
 from sep_ray.devnet.market import MarketSpec, Pool, build_market, pools_by_chain
 from sep_ray.devnet.node import NodeFiles, NodeOptions, spawn
@@ -27,6 +27,7 @@ _SOURCES: Final[tuple[ModuleType, ...]] = (
     funding,
     importer,
     market,
+    market_v4,
     node,
     placement,
     rpc,
@@ -72,7 +73,7 @@ def build_states(
 
 def blank() -> MarketSpec:
     """Core contracts and no pool."""
-    return MarketSpec(v2={}, v3={})
+    return MarketSpec(v2={}, v3={}, v4={})
 
 
 def _fitting(spec: MarketSpec, imported: Sequence[PoolSnapshot]) -> MarketSpec:

@@ -9,12 +9,15 @@ from math import isqrt
 from typing import Any, Final, Literal
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM, ChainBook
+from sep_ray.adapters.evm.v4 import TICK_SPACINGS
 from sep_ray.devnet.funding import act_as_bank, mint_to
+from sep_ray.devnet.market_v4 import allow_v4, create_v4_pool, provide_v4
 from sep_ray.devnet.placement import BANK
 from sep_ray.devnet.rpc import Rpc, call_data
 from sep_ray.kernel.units import ChainId
+from sep_ray.routing.pools.v3_math import tick_at_sqrt_ratio
 
-TICK_SPACING: Final = {100: 1, 500: 10, 3_000: 60, 10_000: 200}
+TICK_SPACING: Final = TICK_SPACINGS
 MAX_TICK: Final = 887_272
 V2_FEE_PPM: Final = 3_000
 FOREVER: Final = 2**48
@@ -41,11 +44,11 @@ _RANGES: Final = ((100, 30), (500, 30), (2_200, 25), (MAX_TICK, 15))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A pool on a chain. Addresses lower case; fee in ppm (V2: 3000); token0 < token1."""
+    """A pool on a chain. Addresses lower case (V4: the pool's id); fee in ppm; token0 < token1."""
 
     chain_id: ChainId
     address: str
-    kind: Literal["v2", "v3"]
+    kind: Literal["v2", "v3", "v4"]
     token0: str
     token1: str
     fee: int
@@ -59,7 +62,7 @@ class Pool:
 class MarketSpec:
     """What market to build.
 
-    prices are millionths of a dollar per whole token; v2 and v3 give each pool's value in whole
+    prices are millionths of a dollar per whole token; v2, v3 and v4 give each pool's value in whole
     dollars, both sides together, before the chain's percentage and the seed's plus or minus 20 %.
     """
 
@@ -92,6 +95,14 @@ class MarketSpec:
             | {("USDC", "USDT", 100): 20_000_000, ("DAI", "USDC", 100): 12_000_000}
         )
     )
+    v4: Mapping[tuple[str, str, int], int] = field(
+        default_factory=lambda: {
+            ("WETH", "USDC", 500): 30_000_000,
+            ("WETH", "USDC", 3_000): 12_000_000,
+            ("WBTC", "WETH", 3_000): 16_000_000,
+            ("USDC", "USDT", 100): 15_000_000,
+        }
+    )
     percent: Mapping[ChainId, int] = field(default_factory=lambda: {ETHEREUM: 100, ARBITRUM: 50})
 
 
@@ -110,7 +121,11 @@ def build_market(rpc: Rpc, book: ChainBook, spec: MarketSpec) -> tuple[Pool, ...
         _v3_pool(rpc, book, spec, (base, quote), fee, depth(value))
         for (base, quote, fee), value in spec.v3.items()
     ]
-    return (*v2, *v3)
+    v4 = [
+        _v4_pool(rpc, book, spec, (base, quote), fee, depth(value))
+        for (base, quote, fee), value in spec.v4.items()
+    ]
+    return (*v2, *v3, *v4)
 
 
 def _supply_bank(rpc: Rpc, book: ChainBook) -> None:
@@ -126,7 +141,7 @@ def _supply_bank(rpc: Rpc, book: ChainBook) -> None:
         for token in (book.weth, book.usdc, book.usdt, book.wbtc, book.dai)
         for spender in (book.v2_router, book.v3_positions, book.swap_router02)
     ]
-    rpc.transact([wrap, *mints, *allow])
+    rpc.transact([wrap, *mints, *allow, *allow_v4(book, BANK, book.v4_positions)])
 
 
 def _units(book: ChainBook, spec: MarketSpec, symbol: str, dollars: int) -> int:
@@ -199,6 +214,24 @@ def create_v3_pool(
         token0=token0,
         token1=token1,
         fee=fee,
+    )
+
+
+def _v4_pool(
+    rpc: Rpc, book: ChainBook, spec: MarketSpec, pair: tuple[str, str], fee: int, value: int
+) -> Pool:
+    symbols = _in_order(book, pair)
+    token0, token1 = (book.token(each).asset.address for each in symbols)
+    price = sqrt_price_x96(spec, book, *symbols)
+    address = create_v4_pool(rpc, book, (token0, token1), fee, price)
+    tick = tick_at_sqrt_ratio(price)
+    ranges = []
+    for half, percent in _RANGES:
+        base, quote = (_units(book, spec, each, value * percent // 200) for each in symbols)
+        ranges.append((position_ticks(tick, half, TICK_SPACING[fee]), (base, quote)))
+    rpc.transact([provide_v4(book, (token0, token1), fee, price, ranges)])
+    return Pool(
+        chain_id=book.chain_id, address=address, kind="v4", token0=token0, token1=token1, fee=fee
     )
 
 

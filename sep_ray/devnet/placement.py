@@ -13,7 +13,7 @@ from typing import Any, Final
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from sep_ray.adapters.evm.addresses import ChainBook
+from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM, ChainBook
 from sep_ray.devnet.packages import Artifact, Bundle
 from sep_ray.devnet.rpc import Rpc, call_data, encode_arguments
 from sep_ray.kernel.errors import InvariantBroken
@@ -21,11 +21,22 @@ from sep_ray.kernel.errors import InvariantBroken
 BANK: Final = "0x" + keccak(text="sep-ray devnet bank")[-20:].hex()
 """Owns and mints everything on a local chain. Nobody has its key: the node acts for it."""
 
+V4_SWAPS: Final = "0x" + keccak(text="sep-ray devnet PoolSwapTest")[-20:].hex()
+"""V4 swaps with a price limit, which no public router offers. For who moves local markets."""
+
 _LOST: Final = "0x" + keccak(text="sep-ray devnet lost and found")[-20:].hex()
 _PROXY_ADMIN: Final = "0x" + keccak(text="sep-ray devnet proxy admin")[-20:].hex()
 _SIGNATURE_CHECKER: Final = "0x" + keccak(text="sep-ray devnet SignatureChecker")[-20:].hex()
 _USDC_CODE: Final = "0x" + keccak(text="sep-ray devnet FiatTokenV2_2")[-20:].hex()
 _POSITION_DESCRIPTOR: Final = "0x91ae842a5ffd8d12023116943e72a606179294f3"
+_SPOKE_POOLS: Final = {
+    ETHEREUM: "0x5c7bcd6e7de5423a257d81b442095a1a6ced35c5",
+    ARBITRUM: "0xe35e9842fceaca96570b734083f4a58e8f7c5f2a",
+}
+_V2_PAIR_HASH: Final = "96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f"
+_V3_POOL_HASH: Final = "e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"
+_UNSUBSCRIBE_GAS: Final = 300_000
+_NOBODY: Final = "0x" + "00" * 20
 _BANK_COIN: Final = 10**30
 _MAX: Final = 2**256 - 1
 
@@ -76,7 +87,7 @@ def linked(artifact: Artifact, library: str | None) -> str:
 
 
 def place_core(rpc: Rpc, bundle: Bundle, book: ChainBook) -> None:
-    """Place tokens, Uniswap V2 and V3, Permit2 and Multicall3 at the addresses of `book`.
+    """Place tokens, Uniswap V2, V3 and V4, Permit2 and Multicall3 at the addresses of `book`.
 
     BANK becomes owner and minter of everything that has one.
     """
@@ -99,6 +110,7 @@ def place_core(rpc: Rpc, bundle: Bundle, book: ChainBook) -> None:
     placer.place_runtime(book.permit2, permit2_runtime(permit2, book.chain_id, book.permit2))
     multicall3 = bytes.fromhex(bundle.contracts["Multicall3"].bytecode)
     placer.place_runtime(book.multicall3, multicall3)
+    _place_v4(placer, book)
 
 
 _NAMES: Final = {"USDT": "Tether USD", "WBTC": "Wrapped BTC", "DAI": "Dai Stablecoin"}
@@ -142,6 +154,25 @@ def _place_uniswap(rpc: Rpc, placer: Placer, book: ChainBook) -> None:
     routed = (book.swap_router02_v2_factory, book.v3_factory, book.v3_positions, book.weth)
     placer.place(
         "SwapRouter02", book.swap_router02, *routed, types="(address,address,address,address)"
+    )
+
+
+def _place_v4(placer: Placer, book: ChainBook) -> None:
+    placer.place("PoolManager", book.v4_pools, BANK, types="(address)")
+    positions = (book.v4_pools, book.permit2, _UNSUBSCRIBE_GAS, _NOBODY, book.weth)
+    types = "(address,address,uint256,address,address)"
+    placer.place("PositionManager", book.v4_positions, *positions, types=types)
+    placer.place("V4Quoter", book.v4_quoter, book.v4_pools, types="(address)")
+    placer.place("StateView", book.v4_state, book.v4_pools, types="(address)")
+    placer.place("PoolSwapTest", V4_SWAPS, book.v4_pools, types="(address)")
+    tokens_and_factories = (book.permit2, book.weth, book.v2_factory, book.v3_factory)
+    hashes = (bytes.fromhex(_V2_PAIR_HASH), bytes.fromhex(_V3_POOL_HASH))
+    others = (book.v4_pools, book.v3_positions, book.v4_positions, _SPOKE_POOLS[book.chain_id])
+    placer.place(
+        "UniversalRouter",
+        book.universal_router,
+        *(*tokens_and_factories, *hashes, *others),
+        types="(address,address,address,address,bytes32,bytes32,address,address,address,address)",
     )
 
 

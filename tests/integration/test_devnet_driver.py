@@ -46,7 +46,7 @@ async def test_pools_are_pulled_onto_the_path(
     assert await driver.run(mine=True) == 1
     for chain in driven(pair):
         off = off_by_ppm(chain, prices)
-        assert len(off) == 18
+        assert len(off) == 22
         assert max(distance for distance, _ in off.values()) <= 1
         assert abs(pool_prices(chain)["WETH"] - prices["WETH"]) <= prices["WETH"] // 10**6
 

@@ -106,7 +106,7 @@ async def test_quotes_equal_the_chains_to_the_unit(chains: Pair, chain_id: int) 
     """Every seeded pool, by QuoterV2 and Router02: amounts and, for V3, the price after."""
     async with reading(chains, chain_id) as market:
         snapshot = await market.newest()
-        assert len(snapshot.pools) == len(chains.pools(chain_id)) > 0
+        assert len(snapshot.pools) == sum(p.kind != "v4" for p in chains.pools(chain_id)) > 0
         swaps = list(random_swaps(snapshot, random.Random(chain_id)))
         reads = [chain_read(chains.book(chain_id), *swap) for swap in swaps]
         answers = await on_chain(market.rpc, snapshot, reads)

@@ -1,6 +1,6 @@
 """Where the contracts and tokens we use are on each chain.
 
-Sources: Uniswap's deployment pages for V2, V3 and Permit2, the Uniswap default token list for
+Sources: Uniswap's deployment pages for V2, V3, V4 and Permit2, the Uniswap default token list for
 tokens. Local chains place the same contracts at these addresses, so one book serves both.
 """
 
@@ -22,7 +22,8 @@ class ChainBook:
     """Contract addresses of one chain, lower case.
 
     swap_router02_v2_factory is the V2 factory that SwapRouter02 was built with. On Arbitrum it is
-    not the canonical one, so V2 trades there go through v2_router.
+    not the canonical one, so V2 trades there go through v2_router or the Universal Router.
+    v4_pools is the PoolManager, which holds every V4 pool; v4_state the StateView that reads them.
     """
 
     chain_id: ChainId
@@ -39,6 +40,11 @@ class ChainBook:
     v3_tick_lens: str
     swap_router02: str
     swap_router02_v2_factory: str
+    v4_pools: str
+    v4_positions: str
+    v4_quoter: str
+    v4_state: str
+    universal_router: str
     permit2: str = "0x000000000022d473030f116ddee9f6b43ac78ba3"
     multicall3: str = "0xca11bde05977b3631167028862be2a173976ca11"
 
@@ -79,6 +85,11 @@ BOOKS: Final[Mapping[ChainId, ChainBook]] = MappingProxyType(
             v3_tick_lens="0xbfd8137f7d1516d3ea5ca83523914859ec47f573",
             swap_router02="0x68b3465833fb72a70ecdf485e0e4c7bd8665fc45",
             swap_router02_v2_factory="0x5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f",
+            v4_pools="0x000000000004444c5dc75cb358380d2e3de08a90",
+            v4_positions="0xbd216513d74c8cf14cf4747e6aaa6420ff64ee9e",
+            v4_quoter="0x52f0e24d1c21c8a0cb1e5a5dd6198556bd9e1203",
+            v4_state="0x7ffe42c4a5deea5b0fec41c94c136cf115597227",
+            universal_router="0x66a9893cc07d91d95644aedd05d03f95e1dba8af",
         ),
         ARBITRUM: ChainBook(
             chain_id=ARBITRUM,
@@ -95,6 +106,11 @@ BOOKS: Final[Mapping[ChainId, ChainBook]] = MappingProxyType(
             v3_tick_lens="0xbfd8137f7d1516d3ea5ca83523914859ec47f573",
             swap_router02="0x68b3465833fb72a70ecdf485e0e4c7bd8665fc45",
             swap_router02_v2_factory="0x5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f",
+            v4_pools="0x360e68faccca8ca495c1b759fd9eee466db9fb32",
+            v4_positions="0xd88f38f930b7952f2db2432cb002e7abbf3dd869",
+            v4_quoter="0x3972c00f7ed4885e145823eb7c655375d275a1c5",
+            v4_state="0x76fd297e2d437cd7f76d50f01afe6160f86e9990",
+            universal_router="0xa51afafe0263b40edaef0df8781ea9aa03e381a3",
         ),
     }
 )
