@@ -63,7 +63,10 @@ class Trade:
         )
 
     def request(self, deadline_s: int, gas_price_wei: int, *, mix_venues: bool) -> RouteRequest:
-        """Return it as routing is asked."""
+        """Return it as routing is asked.
+
+        A purchase never mixes venues: no router call fixes an output across two.
+        """
         bounds = self.constraints
         return RouteRequest(
             sell=self.sell,
@@ -76,7 +79,7 @@ class Trade:
             limit_price=bounds.limit,
             venues=bounds.venues,
             max_gas=bounds.max_gas,
-            mix_venues=mix_venues,
+            mix_venues=mix_venues and self.side is Side.SELL,
         )
 
 
@@ -104,33 +107,43 @@ class WorkingMarket:
     def take(self, plan: Plan) -> None:
         """Move the pools as the plan will; a swap that no longer fits moves nothing."""
         moved: dict[str, Pool] = {}
-        for leg in plan.route.legs:
-            if self._swap(leg.path, plan.side, moved) is None:
-                return
+        if self._run(plan, moved) is None:
+            return
         self._touched.update(moved)
         self._pools.update(moved)
         self._now = None
 
     def again(self, plan: Plan, request: RouteRequest) -> Plan | None:
-        """Quote a plan's path anew; None when it no longer is about as good, or not allowed."""
-        if len(plan.route.legs) != 1:
+        """Quote a plan's route anew; None when it no longer is about as good, or not allowed.
+
+        The bound was proven for the market before: it is dropped.
+        """
+        route = self._run(plan, {})
+        if route is None or not _as_good(plan, route) or _below_limit(route, request):
             return None
-        (leg,) = plan.route.legs
-        path = self._swap(leg.path, plan.side, {})
-        if path is None or not _as_good(plan, path) or _below_limit(path, request):
-            return None
-        gained = path.amount_out - plan.amount_out
+        gained = route.amount_out - plan.amount_out
         if plan.side is Side.BUY:
-            gained = path.amount_in - plan.amount_in
+            gained = route.amount_in - plan.amount_in
         return replace(
             plan,
-            amount_in=path.amount_in,
-            amount_out=path.amount_out,
-            limit=limit_of(path, request),
-            route=Route(legs=(Leg(path=path, share_ppm=leg.share_ppm),)),
+            amount_in=route.amount_in,
+            amount_out=route.amount_out,
+            limit=limit_of(route, request),
+            route=route,
             net=plan.net + gained,
             net_predicted=plan.net_predicted + gained,
+            bound=None,
         )
+
+    def _run(self, plan: Plan, moved: dict[str, Pool]) -> Route | None:
+        """Quote a plan's legs in their order, each on what those before it leave."""
+        legs: list[Leg] = []
+        for leg in plan.route.legs:
+            path = self._swap(leg.path, plan.side, moved)
+            if path is None:
+                return None
+            legs.append(Leg(path=path, share_ppm=leg.share_ppm))
+        return Route(legs=tuple(legs))
 
     def _swap(self, path: Path, side: Side, moved: dict[str, Pool]) -> Path | None:
         """Quote a path from its fixed end and note in `moved` how it leaves each pool."""
@@ -157,20 +170,20 @@ class WorkingMarket:
         return Path(hops=tuple(hops if selling else reversed(hops)))
 
 
-def _as_good(plan: Plan, path: Path) -> bool:
+def _as_good(plan: Plan, route: Route) -> bool:
     """Whether the open side changed by no more than counts as a tie."""
     selling = plan.side is Side.SELL
     before, after = (
-        (plan.amount_out, path.amount_out) if selling else (plan.amount_in, path.amount_in)
+        (plan.amount_out, route.amount_out) if selling else (plan.amount_in, route.amount_in)
     )
     return abs(after - before) * PPM <= before * TIE_PPM
 
 
-def _below_limit(path: Path, request: RouteRequest) -> bool:
+def _below_limit(route: Route, request: RouteRequest) -> bool:
     price = request.limit_price
     if price is None:
         return False
-    return path.amount_out * price.denominator < path.amount_in * price.numerator
+    return route.amount_out * price.denominator < route.amount_in * price.numerator
 
 
 class Planner:

@@ -40,6 +40,7 @@ def _written(plan: Plan) -> dict[str, Any]:
         "mid": [str(plan.mid[0]), str(plan.mid[1])],
         "impact_ppm": plan.impact_ppm,
         "fee_ppm": plan.fee_ppm,
+        "bound": None if plan.bound is None else str(plan.bound),
         "gap_ppm": plan.gap_ppm,
         "considered": plan.considered,
         "alternatives": [

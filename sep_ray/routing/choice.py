@@ -8,9 +8,9 @@ from typing import Final
 
 from sep_ray.intent.intent import Limit, Side
 from sep_ray.kernel.errors import InvariantBroken
-from sep_ray.kernel.units import PPM, Ppm, Rounding, divide
+from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.cost import CostEstimate, floored
-from sep_ray.routing.plan import Alternative, Leg, Lost, Path, Plan, Route, RouteRequest
+from sep_ray.routing.plan import Alternative, Lost, Plan, Route, RouteRequest
 from sep_ray.routing.ranking import Candidate, Candidates, gas_cost, near, net_of, rank
 from sep_ray.routing.reasons import NoRoute, Reason
 
@@ -46,7 +46,7 @@ def choose(
     return _plan(found, taken, costs[taken], tuple(others), request, estimated_by)
 
 
-def limit_of(path: Path, request: RouteRequest) -> int:
+def limit_of(route: Route, request: RouteRequest) -> int:
     """Return the least output (SELL, rounded up) or the most input (BUY, rounded down).
 
     The tighter of the allowed slippage off the quote and the limit price.
@@ -54,13 +54,13 @@ def limit_of(path: Path, request: RouteRequest) -> int:
     price = request.limit_price or Limit(numerator=0, denominator=1)
     slippage = request.max_slippage_ppm
     if request.side is Side.SELL:
-        by_slippage = divide(path.amount_out * (PPM - slippage), PPM, Rounding.UP)
-        by_price = divide(path.amount_in * price.numerator, price.denominator, Rounding.UP)
+        by_slippage = divide(route.amount_out * (PPM - slippage), PPM, Rounding.UP)
+        by_price = divide(route.amount_in * price.numerator, price.denominator, Rounding.UP)
         return max(by_slippage, by_price)
-    by_slippage = divide(path.amount_in * (PPM + slippage), PPM, Rounding.DOWN)
+    by_slippage = divide(route.amount_in * (PPM + slippage), PPM, Rounding.DOWN)
     if price.numerator == 0:
         return by_slippage
-    return min(by_slippage, path.amount_out * price.denominator // price.numerator)
+    return min(by_slippage, route.amount_out * price.denominator // price.numerator)
 
 
 def _costs(found: Candidates, estimates: Sequence[CostEstimate] | None) -> list[CostEstimate]:
@@ -75,8 +75,8 @@ def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | 
     """Return why a candidate may not be taken, whatever it leaves."""
     price = request.limit_price
     if price is not None:
-        wanted = item.path.amount_in * price.numerator
-        if item.path.amount_out * price.denominator < wanted:
+        wanted = item.route.amount_in * price.numerator
+        if item.route.amount_out * price.denominator < wanted:
             return Lost.BELOW_LIMIT
     if request.max_gas is not None and cost.gas > request.max_gas:
         return Lost.GAS_ABOVE_MAXIMUM
@@ -86,8 +86,8 @@ def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | 
 def _predicted(
     found: Candidates, place: int, cost: CostEstimate, request: RouteRequest
 ) -> tuple[int, int, tuple[str, ...]]:
-    path = found.items[place].path
-    return rank(path, net_of(path, cost, found.gas_value, request), request.side)
+    route = found.items[place].route
+    return rank(route, net_of(route, cost, found.gas_value, request), request.side)
 
 
 def _alternatives(
@@ -97,9 +97,9 @@ def _alternatives(
         if place == taken:
             continue
         yield Alternative(
-            pools=item.path.pools,
-            amount_in=item.path.amount_in,
-            amount_out=item.path.amount_out,
+            pools=item.route.pools,
+            amount_in=item.route.amount_in,
+            amount_out=item.route.amount_out,
             net=item.net,
             lost=lost[place] or (Lost.TIE_BROKEN if near(item, best, side) else Lost.LESS_NET),
         )
@@ -118,24 +118,25 @@ def _plan(
         sell=request.sell,
         buy=request.buy,
         side=request.side,
-        amount_in=item.path.amount_in,
-        amount_out=item.path.amount_out,
-        limit=limit_of(item.path, request),
+        amount_in=item.route.amount_in,
+        amount_out=item.route.amount_out,
+        limit=limit_of(item.route, request),
         deadline_s=request.deadline_s,
         block_number=found.block_number,
         block_hash=found.block_hash,
-        route=Route(legs=(Leg(path=item.path, share_ppm=Ppm(PPM)),)),
+        route=item.route,
         gas_estimate=cost.gas,
         gas_price_wei=request.gas_price_wei,
         gas_cost=gas_cost(cost.gas, found.gas_value, request),
         slippage_ppm=cost.slippage_ppm,
         inclusion_blocks=cost.inclusion_blocks,
         net=item.net,
-        net_predicted=net_of(item.path, cost, found.gas_value, request),
+        net_predicted=net_of(item.route, cost, found.gas_value, request),
         estimated_by=estimated_by,
         mid=found.mid,
         impact_ppm=item.row.impact_ppm,
         fee_ppm=item.row.fee_ppm,
         considered=found.considered,
         alternatives=alternatives,
+        bound=found.bound,
     )

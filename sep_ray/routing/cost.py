@@ -38,6 +38,7 @@ class CostRow:
     """Pools on the path, 1 or more."""
     v2_hops: int
     v3_hops: int
+    """V3 and V4: both walk over ticks."""
     ticks_crossed: int
     """Initialised V3 ticks the quote crosses, over all hops."""
     exact_out: int

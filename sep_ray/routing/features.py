@@ -26,7 +26,7 @@ def cost_row(
     return CostRow(
         hops=len(steps),
         v2_hops=venues.count(Venue.UNISWAP_V2),
-        v3_hops=venues.count(Venue.UNISWAP_V3),
+        v3_hops=len(steps) - venues.count(Venue.UNISWAP_V2),
         ticks_crossed=sum(step.quote.ticks_crossed for step in steps),
         exact_out=int(request.side is Side.BUY),
         fee_ppm=sum(step.pool.fee_ppm for step in steps),

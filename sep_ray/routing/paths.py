@@ -66,10 +66,9 @@ def _allowed(snapshot: Snapshot, request: RouteRequest, one: str, other: str) ->
 
 
 def _over(snapshot: Snapshot, request: RouteRequest, hub: str) -> Iterator[tuple[Pool, Pool]]:
-    mix = request.mix_venues and request.side is Side.SELL
     for first in _allowed(snapshot, request, request.sell.address, hub):
         for second in _allowed(snapshot, request, hub, request.buy.address):
-            if mix or first.venue is second.venue:
+            if request.mix_venues or first.venue is second.venue:
                 yield first, second
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, pairwise
 
 from sep_ray.intent.intent import Limit, Side
-from sep_ray.kernel.units import Asset, Ppm
+from sep_ray.kernel.units import PPM, Asset, Ppm, Rounding, divide
 from sep_ray.routing.pools.pool import Venue
 
 
@@ -15,9 +17,10 @@ class RouteRequest:
     """Sell exactly `amount` of `sell` (SELL), or buy exactly `amount` of `buy` (BUY).
 
     `deadline_s` is Unix seconds. Empty `venues` allows every venue; `hubs` None allows every
-    token as the one in the middle. `max_gas` is gas units. `mix_venues` lets a path pass through
-    pools of both families, where the chain has a router for that; a BUY never does, as no router
-    call fixes an output across two.
+    token between the two. `max_gas` is gas units. `mix_venues` lets a path pass through pools of
+    several families: what the chain's routers can do is for the caller to know. At most
+    `max_splits` legs side by side, each through at most `max_hops` pools (1 to 4). `certify` asks
+    for the upper bound as well.
     """
 
     sell: Asset
@@ -32,6 +35,9 @@ class RouteRequest:
     max_gas: int | None = None
     hubs: frozenset[str] | None = None
     mix_venues: bool = False
+    max_splits: int = 1
+    max_hops: int = 2
+    certify: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """A path and its share of the whole in ppm; shares of a route add up to 1,000,000."""
+    """A path and its share of the fixed amount in ppm; a route's shares add up to 1,000,000."""
 
     path: Path
     share_ppm: Ppm
@@ -78,9 +84,44 @@ class Leg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Legs that run side by side in one transaction. The first version has exactly one."""
+    """One or more legs between the same two tokens, in one transaction, in this order.
+
+    Legs may share pools: each is quoted on what the legs before it leave, so that executing them
+    in order gives exactly these amounts. The last leg carries the remainder of the fixed amount.
+    """
 
     legs: tuple[Leg, ...]
+
+    @property
+    def amount_in(self) -> int:
+        return sum(leg.path.amount_in for leg in self.legs)
+
+    @property
+    def amount_out(self) -> int:
+        return sum(leg.path.amount_out for leg in self.legs)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The addresses of the pools, leg by leg."""
+        return tuple(pool for leg in self.legs for pool in leg.path.pools)
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """The hops, leg by leg, in the order in which they run."""
+        return tuple(hop for leg in self.legs for hop in leg.path.hops)
+
+
+def route_of(paths: Sequence[Path], side: Side) -> Route:
+    """Return paths as the legs of a route: shares of the fixed amount, the last the remainder."""
+    fixed = [path.amount_in if side is Side.SELL else path.amount_out for path in paths]
+    total = sum(fixed)
+    shares = [amount * PPM // total for amount in fixed[:-1]]
+    shares.append(PPM - sum(shares))
+    return Route(
+        legs=tuple(
+            Leg(path=path, share_ppm=Ppm(share)) for path, share in zip(paths, shares, strict=True)
+        )
+    )
 
 
 class Lost(StrEnum):
@@ -117,7 +158,8 @@ class Plan:
       token is `buy` for SELL and `sell` for BUY. By formula; `net_predicted` by the estimates
       that were given (the same where none were)
     * `mid`: units of `buy` per unit of `sell` before fees and impact, numerator and denominator
-    * `gap_ppm`: distance to a proven upper bound; None: not computed
+    * `bound`: the most that any route over the same pools could give (SELL), or the least that
+      any could need (BUY), before gas; proven (`bound.py`). None: not asked for
     * `considered`: how many paths were quoted; `alternatives` the best of those that lost
     """
 
@@ -144,4 +186,27 @@ class Plan:
     fee_ppm: int
     considered: int
     alternatives: tuple[Alternative, ...] = ()
-    gap_ppm: int | None = None
+    bound: int | None = None
+
+    @property
+    def gap_ppm(self) -> int | None:
+        """How far the plan stays behind its bound, in ppm of the bound, rounded up."""
+        if not self.bound:
+            return None
+        behind = self.bound - self.amount_out
+        if self.side is Side.BUY:
+            behind = self.amount_in - self.bound
+        return divide(max(behind, 0) * PPM, self.bound, Rounding.UP)
+
+    @property
+    def leg_limits(self) -> tuple[int, ...]:
+        """Each leg's part of `limit`, by its part of the open amount; they add up to it exactly.
+
+        The least that a leg has to give (SELL), or the most that it may take (BUY).
+        """
+        selling = self.side is Side.SELL
+        paths = [leg.path for leg in self.route.legs]
+        amounts = [path.amount_out if selling else path.amount_in for path in paths]
+        ends = list(accumulate(amounts, initial=0))
+        marks = [self.limit * end // ends[-1] for end in ends]
+        return tuple(high - low for low, high in pairwise(marks))

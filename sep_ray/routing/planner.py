@@ -17,7 +17,7 @@ from sep_ray.routing.choice import choose
 from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
 from sep_ray.routing.features import cost_row, path_price
 from sep_ray.routing.paths import Step, search
-from sep_ray.routing.plan import Hop, Path, Plan, RouteRequest
+from sep_ray.routing.plan import Hop, Path, Plan, RouteRequest, route_of
 from sep_ray.routing.prices import Ratio, price_between
 from sep_ray.routing.ranking import Candidate, Candidates, net_of, rank
 from sep_ray.routing.reasons import NoRoute, Reason
@@ -68,7 +68,7 @@ def candidates(
         return NoRoute(reason=next(reasons, Reason.NO_PATH), detail=f"{result.considered} paths")
     gas_value = _gas_value(snapshot, request)
     items = [_candidate(steps, snapshot, request, conditions, gas_value) for steps in result.found]
-    items.sort(key=lambda item: rank(item.path, item.net, request.side))
+    items.sort(key=lambda item: rank(item.route, item.net, request.side))
     mid = price_between(snapshot, request.sell.address, request.buy.address)
     return Candidates(
         items=tuple(items[:KEEP]),
@@ -114,11 +114,11 @@ def _candidate(
     conditions: Conditions,
     gas_value: Ratio | None,
 ) -> Candidate:
-    path = Path(hops=tuple(_hop(step) for step in steps))
+    route = route_of([Path(hops=tuple(_hop(step) for step in steps))], request.side)
     row = cost_row(steps, snapshot, request, conditions)
     formula = estimate(row)
-    net = net_of(path, formula, gas_value, request)
-    return Candidate(path=path, row=row, formula=formula, net=net)
+    net = net_of(route, formula, gas_value, request)
+    return Candidate(route=route, row=row, formula=formula, net=net)
 
 
 def _hop(step: Step) -> Hop:

@@ -8,7 +8,7 @@ from typing import Final
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.cost import CostEstimate, CostRow
-from sep_ray.routing.plan import Path, RouteRequest
+from sep_ray.routing.plan import Path, Route, RouteRequest
 from sep_ray.routing.prices import Ratio, convert
 
 TIE_PPM: Final = 200
@@ -17,19 +17,25 @@ TIE_PPM: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A quoted path with its features, its cost by formula and what it leaves net of that."""
+    """A quoted route with its features, its cost by formula and what it leaves net of that."""
 
-    path: Path
+    route: Route
     row: CostRow
     formula: CostEstimate
     net: int
 
+    @property
+    def path(self) -> Path:
+        """The first leg's path: the only one of a route that is not split."""
+        return self.route.legs[0].path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The best paths by formula, best first, and what a choice needs to know of the snapshot.
+    """The best routes by formula, best first, and what a choice needs to know of the snapshot.
 
-    `gas_value` is the price of one wei in the counted token, None where there is none.
+    `gas_value` is the price of one wei in the counted token, None where there is none; `bound`
+    that of every plan made of these, None when it was not asked for.
     """
 
     items: tuple[Candidate, ...]
@@ -38,6 +44,7 @@ class Candidates:
     mid: Ratio
     gas_value: Ratio | None
     considered: int
+    bound: int | None = None
 
 
 def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | None:
@@ -47,24 +54,24 @@ def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | 
     return convert(gas * request.gas_price_wei, gas_value, Rounding.UP)
 
 
-def net_of(path: Path, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest) -> int:
+def net_of(route: Route, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest) -> int:
     """Return output less gas and drift (SELL) or input plus gas and drift (BUY).
 
     Costs round up. Gas without a price counts as nothing.
     """
     selling = request.side is Side.SELL
-    amount = path.amount_out if selling else path.amount_in
+    amount = route.amount_out if selling else route.amount_in
     drift = divide(amount * cost.slippage_ppm, PPM, Rounding.UP)
     paid = drift + (gas_cost(cost.gas, gas_value, request) or 0)
     return amount - paid if selling else amount + paid
 
 
-def rank(path: Path, net: int, side: Side) -> tuple[int, int, tuple[str, ...]]:
+def rank(route: Route, net: int, side: Side) -> tuple[int, int, tuple[str, ...]]:
     """Return a sort key, best first: net, then fewer pools, then addresses, so never by chance."""
-    return (-net if side is Side.SELL else net), len(path.hops), path.pools
+    return (-net if side is Side.SELL else net), len(route.hops), route.pools
 
 
 def near(item: Candidate, best: Candidate, side: Side) -> bool:
     """Whether `item` is within TIE_PPM of the best candidate's amount, net by formula."""
-    amount = best.path.amount_out if side is Side.SELL else best.path.amount_in
+    amount = best.route.amount_out if side is Side.SELL else best.route.amount_in
     return abs(best.net - item.net) * PPM <= amount * TIE_PPM

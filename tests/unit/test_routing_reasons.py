@@ -80,15 +80,15 @@ def test_an_asset_of_another_chain_is_unknown():
     assert reason(plan(snapshot(PAIR), elsewhere)) is Reason.UNKNOWN_TOKEN
 
 
-def test_a_purchase_never_passes_through_both_families():
+def test_families_of_pools_are_mixed_only_where_that_is_allowed():
     mixed: list[Pool] = [
         v2_pool(E20, E20),
         v3_pool(price=Q96, positions=[(-600, 600, E20)], token0=B, token1=C),
     ]
     market = snapshot(*mixed)
-    assert reason(plan(market, purchase(10**18, buy=C, mix_venues=True))) is Reason.NO_PATH
-    assert reason(plan(market, sale(10**18, buy=C))) is Reason.NO_PATH
-    assert plan(market, sale(10**18, buy=C, mix_venues=True))
+    for side in (sale, purchase):
+        assert reason(plan(market, side(10**18, buy=C))) is Reason.NO_PATH
+        assert plan(market, side(10**18, buy=C, mix_venues=True))
 
 
 def test_a_hub_that_is_not_allowed_is_not_used():

@@ -14,6 +14,7 @@ class Venue(StrEnum):
 
     UNISWAP_V2 = "uniswap-v2"
     UNISWAP_V3 = "uniswap-v3"
+    UNISWAP_V4 = "uniswap-v4"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class V3Pool:
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (
-            *(self.address, self.token0, self.token1, self.fee_ppm),
+            *(type(self), self.address, self.token0, self.token1, self.fee_ppm),
             *(self.sqrt_price, self.tick, self.liquidity, self.tick_map),
         )
         return _rebuilt, given
@@ -144,6 +144,7 @@ class V3Pool:
 
 
 def _rebuilt(
+    kind: type[V3Pool],
     address: str,
     token0: str,
     token1: str,
@@ -153,7 +154,7 @@ def _rebuilt(
     liquidity: int,
     tick_map: TickMap,
 ) -> V3Pool:
-    return V3Pool(
+    return kind(
         address=address,
         token0=token0,
         token1=token1,
