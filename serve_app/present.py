@@ -171,7 +171,7 @@ def _transaction(attempt: Attempt) -> TransactionAnswer:
         tx_hashes=[version.tx_hash for version in attempt.signed],
         block_number=landed.block_number if landed else None,
         gas_used=landed.gas_used if landed else None,
-        gas_cost_wei=str(landed.gas_used * landed.gas_price_wei) if landed else None,
+        gas_cost_wei=str(landed.cost_wei) if landed else None,
         detail=attempt.detail,
     )
 

@@ -27,6 +27,7 @@ AMOUNTS: Final = frozenset(
         "max_fee_wei",
         "tip_wei",
         "gas_price_wei",
+        "data_fee_wei",
         "ledger_units",
         "chain_units",
     }

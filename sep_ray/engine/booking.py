@@ -212,6 +212,7 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         gas_price_wei=receipt.gas_price_wei,
         index=receipt.index,
         log_index=fill.log_index if fill is not None else None,
+        data_fee_wei=receipt.data_fee_wei,
     )
     gas = _gas(attempt, step, inclusion)
     if version.cancel or not receipt.succeeded:
@@ -265,8 +266,7 @@ def _swap_of(attempt: Attempt, step: Step | None) -> Step | None:
 
 def _gas(attempt: Attempt, step: Step | None, inclusion: Inclusion) -> tuple[Posting, ...]:
     strategy_id = step.strategy_id if step is not None else TREASURY
-    wei = inclusion.gas_used * inclusion.gas_price_wei
-    return ledger.gas(strategy_id, attempt.chain_id, wei, inclusion.gas_proof)
+    return ledger.gas(strategy_id, attempt.chain_id, inclusion.cost_wei, inclusion.gas_proof)
 
 
 def _fill_lines(step: Step, sold: int, bought: int, inclusion: Inclusion) -> tuple[Posting, ...]:

@@ -25,7 +25,7 @@ from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Sender, SendingStore
 from sep_ray.engine.settling import Settler
 from sep_ray.execution.fees import Fees, offer
-from sep_ray.execution.ports import Accounts, Calls, Chain, Head, Signer
+from sep_ray.execution.ports import Accounts, Calls, Chain, DataFees, Finality, Head, Signer
 from sep_ray.journal.ports import Leases, Ticks
 from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
@@ -52,12 +52,14 @@ class ExecutorStore(AuditStore, SendingStore, Leases, Ticks, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """The chain as an executor meets it."""
+    """The chain as an executor meets it; None for what the chain does not have."""
 
     chain: Chain
     accounts: Accounts
     calls: Calls
     snapshots: Snapshots
+    finality: Finality | None = None
+    data_fees: DataFees | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

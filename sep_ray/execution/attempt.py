@@ -69,7 +69,8 @@ class Inclusion:
     """Where a transaction landed and what it cost.
 
     `index` is its place in the block; `log_index` that of the first log that moved our tokens,
-    None when there is none. They make up the proofs of what is booked.
+    None when there is none. They make up the proofs of what is booked. `data_fee_wei` is what a
+    rollup took for its bytes.
     """
 
     tx_hash: str
@@ -79,6 +80,12 @@ class Inclusion:
     gas_price_wei: int
     index: int = 0
     log_index: int | None = None
+    data_fee_wei: int = 0
+
+    @property
+    def cost_wei(self) -> int:
+        """All that it cost, in the chain's coin."""
+        return self.gas_used * self.gas_price_wei + self.data_fee_wei
 
     @property
     def fill_proof(self) -> str:

@@ -49,7 +49,10 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of a transaction: its place, its price and the tokens that moved."""
+    """What became of a transaction: its place, its price and the tokens that moved.
+
+    `data_fee_wei` is what a rollup took for its bytes, beside the gas.
+    """
 
     tx_hash: str
     block_number: int
@@ -59,6 +62,7 @@ class Receipt:
     gas_used: int
     gas_price_wei: int
     transfers: tuple[Transfer, ...] = ()
+    data_fee_wei: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,44 @@ class Chain(Protocol):
 
     def heads(self) -> AsyncIterator[Head]:
         """Yield headers as they come, missed ones first, without end; mends its own connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How far the chain itself says it will not go back; None where it has no such word.
+
+    `safe`: a reorganisation would need a large part of the validators (on a rollup: the bytes are
+    on the parent chain). `final`: it would need to break the chain's own rules.
+    """
+
+    safe: Head | None
+    final: Head | None
+
+
+class Finality(Protocol):
+    """The chain's own word on finality (the block tags `safe` and `finalized`)."""
+
+    async def settled(self) -> Settled:
+        """Return the newest safe and final headers. Raises Transient when nobody can be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCost:
+    """What a rollup charges for a transaction's bytes on its parent chain.
+
+    `gas` is part of the transaction's own gas (Arbitrum) and belongs into its limit; `wei` is paid
+    beside its gas (the OP stack).
+    """
+
+    gas: int = 0
+    wei: int = 0
+
+
+class DataFees(Protocol):
+    """A rollup's price for bytes. Chains that have none have no such port."""
+
+    async def costs(self, calls: Sequence[Call], at: Head) -> tuple[DataCost, ...]:
+        """Estimate what each call costs on top of its execution. Raises Transient."""
 
 
 class Accounts(Protocol):

@@ -12,7 +12,7 @@ anvil 1.7.1 as it answers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -143,6 +143,42 @@ PATTERNS: Final[Mapping[Refusal, re.Pattern[str]]] = {
         ),
     }.items()
 }
+
+
+HOPE: Final = (
+    Refusal.NONCE_TOO_LOW,
+    Refusal.REPLACEMENT_UNDERPRICED,
+    Refusal.UNDERPRICED,
+    Refusal.POOL_FULL,
+    Refusal.NONCE_TOO_HIGH,
+    Refusal.INSUFFICIENT_FUNDS,
+    Refusal.FEE_ABOVE_CAP,
+    Refusal.GAS_LIMIT,
+    Refusal.MALFORMED,
+)
+"""Which refusal speaks for several: what the chain itself says first, then what may pass, last
+what sending the same bytes again cannot cure. One node's own rule gives up nothing that another
+may take."""
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return what several nodes' verdicts on the same bytes mean together; the order is no matter.
+
+    The first in this order speaks for all: Accepted, Accepted as known, Indeterminate (one node may
+    hold the bytes), then the refusals in the order of HOPE: rejected only if every node refused.
+    Raises ValueError for no verdict at all.
+    """
+    return min(verdicts, key=_rank)
+
+
+def _rank(found: Verdict) -> tuple[int, int, str]:
+    match found:
+        case Accepted(known=known):
+            return 0, int(known), ""
+        case Indeterminate(text=text):
+            return 1, 0, text
+        case Rejected(reason=reason, text=text):
+            return 2, HOPE.index(reason), text
 
 
 def judge(reply: Reply, tx_hash: str) -> Verdict:

@@ -17,7 +17,7 @@ from sep_ray.adapters.memory.contracts import MemoryCalls, MemorySigner
 from sep_ray.engine.executor import World
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import Call, Signer, Unsigned
+from sep_ray.execution.ports import Call, Settled, Signer, Unsigned
 from sep_ray.execution.verdict import Refusal
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import NATIVE, Asset, Token
@@ -61,7 +61,8 @@ def _in_memory() -> Place:
     token = Token(USDC, "USDC", 6)
     chain = MemoryChain(ETHEREUM, market(), [token])
     signer = MemorySigner("0x" + "5a" * 20)
-    world = World(chain=chain, accounts=chain, calls=MemoryCalls(), snapshots=chain)
+    chain.final_depth = 2
+    world = World(chain=chain, accounts=chain, calls=MemoryCalls(), snapshots=chain, finality=chain)
 
     def fund(token: str, units: int) -> None:
         chain.fund(signer.address, token, units)
@@ -136,6 +137,15 @@ async def test_headers_follow_one_another_and_end_at_the_head(place: Place) -> N
     assert before is not None
     assert (before.hash, same, above) == (head.parent_hash, head, None)
     assert head.base_fee_wei == before.next_base_fee_wei
+
+
+async def test_the_chains_own_word_on_finality(place: Place) -> None:
+    for _ in range(3):
+        place.mine()
+    head = await place.world.chain.head()
+    safe, final = await place.world.chain.headers([head.number - 1, head.number - 2])
+    assert place.world.finality is not None
+    assert await place.world.finality.settled() == Settled(safe=safe, final=final)
 
 
 async def test_bytes_are_taken_known_and_then_too_late(place: Place) -> None:

@@ -23,6 +23,35 @@ def test_p6_every_reply_has_a_verdict_and_only_the_hash_is_acceptance(reply):
         assert isinstance(reply, Answered)
 
 
+VERDICTS = st.one_of(
+    st.builds(verdict.Accepted, st.booleans()),
+    st.builds(verdict.Rejected, st.sampled_from(verdict.Refusal), st.text(max_size=3)),
+    st.builds(verdict.Indeterminate, st.text(max_size=3)),
+)
+
+
+def test_every_refusal_has_its_place_among_the_others():
+    assert sorted(verdict.HOPE) == sorted(verdict.Refusal)
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=6), st.randoms())
+def test_p6_several_nodes_verdicts_are_one_in_any_order_and_grouping(found, chance):
+    whole = verdict.combined(found)
+    shuffled = chance.sample(found, len(found))
+    cut = chance.randrange(1, len(found) + 1)
+    parts = [verdict.combined(part) for part in (shuffled[:cut], shuffled[cut:]) if part]
+    assert verdict.combined(shuffled) == verdict.combined(parts) == whole
+    assert whole in found
+    kinds = {type(each) for each in found}
+    if verdict.Accepted in kinds:
+        assert isinstance(whole, verdict.Accepted)
+        assert whole.known == (verdict.Accepted() not in found)
+    elif verdict.Indeterminate in kinds:
+        assert isinstance(whole, verdict.Indeterminate)
+    else:
+        assert isinstance(whole, verdict.Rejected)
+
+
 @given(WEI, WEI)
 def test_an_offer_survives_its_horizon_of_full_blocks(base, tip):
     fees = offer(POLICY, base, tip)

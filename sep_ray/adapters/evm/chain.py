@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sep_ray.adapters.evm.abi import WORD, address_word, selector
-from sep_ray.adapters.evm.heads import HeadFeed, newest_head, read_heads
+from sep_ray.adapters.evm.heads import HeadFeed, newest_head, parse_head, read_heads
 from sep_ray.adapters.evm.multicall import MULTICALL3, aggregate, results
 from sep_ray.adapters.evm.reverts import explained
+from sep_ray.adapters.evm.rpc import BUSY_CODES, EvmRpc, RpcRefused
 from sep_ray.adapters.evm.rpc import Call as RpcCall
-from sep_ray.adapters.evm.rpc import EvmRpc, RpcRefused
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import AccountState, Head, Receipt, Transfer
-from sep_ray.execution.verdict import Verdict, judge
+from sep_ray.execution.ports import AccountState, Head, Receipt, Settled, Transfer
+from sep_ray.execution.verdict import Answered, Lost, Refused, Reply, Verdict, judge
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset
 
@@ -26,7 +26,7 @@ LOG_SPAN: Final = 1_000
 
 
 class EvmChain:
-    """Answers execution's ports Chain and Accounts."""
+    """Answers execution's ports Chain, Finality and Accounts."""
 
     def __init__(self, rpc: EvmRpc, feed: HeadFeed, multicall: str = MULTICALL3) -> None:
         self._rpc = rpc
@@ -44,6 +44,14 @@ class EvmChain:
     async def headers(self, numbers: Sequence[int]) -> tuple[Head | None, ...]:
         """Return canonical headers, None above the head."""
         return tuple(await read_heads(self._rpc, list(numbers)))
+
+    async def settled(self) -> Settled:
+        """Read the tags in one request; a node that knows none of them has none (None)."""
+        calls: list[RpcCall] = [
+            ("eth_getBlockByNumber", [tag, False]) for tag in ("safe", "finalized")
+        ]
+        safe, final = [tagged(reply) for reply in await self._rpc.replies(calls)]
+        return Settled(safe=safe, final=final)
 
     async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
         """Return receipts, None where there is none."""
@@ -167,6 +175,19 @@ def _units(answer: str, count: int) -> list[int]:
     return [int.from_bytes(data, "big") if data and len(data) == WORD else 0 for data in found]
 
 
+def tagged(reply: Reply) -> Head | None:
+    """Read a block asked for by tag: None where the node has no such tag or no such block yet."""
+    match reply:
+        case Answered(result=block):
+            return parse_head(block) if block else None
+        case Refused(code=code, message=text) if code in BUSY_CODES:
+            raise Transient("node cannot answer now", code=code, text=text)
+        case Refused():
+            return None
+        case Lost(text=text):
+            raise Transient("the node cannot be asked", why=text)
+
+
 def parse_receipt(raw: dict[str, Any]) -> Receipt:
     """Read a receipt as nodes write it; only Transfer logs are kept."""
     transfers = (parse_transfer(each) for each in raw["logs"])
@@ -179,6 +200,7 @@ def parse_receipt(raw: dict[str, Any]) -> Receipt:
         gas_used=int(raw["gasUsed"], 16),
         gas_price_wei=int(raw["effectiveGasPrice"], 16),
         transfers=tuple(each for each in transfers if each is not None),
+        data_fee_wei=int(raw.get("l1Fee") or "0x0", 16),
     )
 
 

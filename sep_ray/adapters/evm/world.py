@@ -80,6 +80,12 @@ async def open_world(
             tick_lens=book.v3_tick_lens,
             multicall=book.multicall3,
         )
-        yield World(chain=chain, accounts=chain, calls=SwapEncoder(book), snapshots=reader)
+        yield World(
+            chain=chain,
+            accounts=chain,
+            calls=SwapEncoder(book),
+            snapshots=reader,
+            finality=chain,
+        )
     finally:
         await rpc.close()

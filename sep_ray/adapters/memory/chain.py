@@ -15,7 +15,7 @@ from typing import Final
 
 from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Reverted, Transaction
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import AccountState, Head, Receipt, Transfer
+from sep_ray.execution.ports import AccountState, Head, Receipt, Settled, Transfer
 from sep_ray.execution.verdict import Accepted, Refusal, Rejected, Verdict
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId, Token
@@ -40,7 +40,7 @@ class Block:
 
 
 class MemoryChain:
-    """Answers execution's ports Chain and Accounts, and reads snapshots of its own pairs."""
+    """Answers execution's ports Chain, Finality and Accounts; reads snapshots of its own pairs."""
 
     def __init__(
         self,
@@ -59,6 +59,8 @@ class MemoryChain:
         """Transactions a block can hold."""
         self.blind = False
         """Whether reading the market fails."""
+        self.final_depth: int | None = None
+        """How far below the head is final; half of that is safe. None: the chain has no word."""
         self._tokens = tuple(tokens)
         self._wrapped_native = wrapped_native
         self._block_s = block_s
@@ -152,6 +154,14 @@ class MemoryChain:
         return tuple(
             self.blocks[number].head if number < len(self.blocks) else None for number in numbers
         )
+
+    async def settled(self) -> Settled:
+        """Return the headers at `final_depth` and half of it, as far as there are any."""
+        depth, top = self.final_depth, len(self.blocks) - 1
+        if depth is None:
+            return Settled(safe=None, final=None)
+        safe, final = (self.blocks[max(top - each, 0)].head for each in (depth // 2, depth))
+        return Settled(safe=safe, final=final)
 
     async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
         """Return receipts, None where there is none."""
