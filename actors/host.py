@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -28,10 +29,21 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class EngineHost:
-    """One engine's thread. `main(stop)` builds the engine and runs it until `stop` is set."""
+    """One engine's thread. `main(stop)` builds the engine and runs it until `stop` is set.
 
-    def __init__(self, name: str, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    An engine with a `niceness` (0..19) leaves the processor to others who want it now; only its
+    thread is nice, the mailbox is not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        main: Callable[[asyncio.Event], Awaitable[None]],
+        *,
+        niceness: int = 0,
+    ) -> None:
         be_mortal()
+        self._niceness = niceness
         self._name = name
         self._main = main
         self._loop = asyncio.new_event_loop()
@@ -72,6 +84,9 @@ class EngineHost:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        own = threading.get_native_id()
+        nicer = max(self._niceness, os.getpriority(os.PRIO_PROCESS, own))
+        os.setpriority(os.PRIO_PROCESS, own, nicer)
         try:
             self._loop.run_until_complete(self._guard())
         finally:

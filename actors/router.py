@@ -28,6 +28,9 @@ from sep_ray.settings import Settings
 
 SUCCESSES = frozenset({Status.COMPLETED, Status.PARTIALLY_COMPLETED})
 
+NICENESS = 5
+"""Deciding gives way to accepting and to sending: it has the intent's whole window for it."""
+
 
 class IntentRouterShell:
     """One for the platform; its engine runs beside the mailbox."""
@@ -36,7 +39,7 @@ class IntentRouterShell:
         self._settings = Settings()
         configure(self._settings.log_format, self._settings.log_level)
         self._router: IntentRouter | None = None
-        self._host = EngineHost("intent-router", self._main)
+        self._host = EngineHost("intent-router", self._main, niceness=NICENESS)
 
     async def _main(self, stop: asyncio.Event) -> None:
         clock = SystemClock()

@@ -35,6 +35,7 @@ _SETTINGS: Final = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
+    "wal_sync_method": "open_datasync",
     "shared_buffers": "128MB",
     "max_connections": "100",
     "max_wal_size": "512MB",

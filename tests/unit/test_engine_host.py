@@ -1,6 +1,7 @@
 """An engine runs beside its mailbox: it retries what may pass, and stays down when broken."""
 
 import asyncio
+import os
 import threading
 
 from actors.host import EngineHost
@@ -45,3 +46,18 @@ def test_a_broken_invariant_stops_the_engine_for_good() -> None:
     host = EngineHost("engine-c", main)
     eventually(lambda: host.status()["state"] == "broken")
     assert host.status()["starts"] == 1
+
+
+def test_a_nice_engine_gives_way_and_its_mailbox_does_not() -> None:
+    found: list[int] = []
+
+    async def main(stop: asyncio.Event) -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        await stop.wait()
+
+    host = EngineHost("engine-n", main, niceness=5)
+    eventually(lambda: bool(found))
+    host.stop(5.0)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert found == [max(own, 5)]
+    assert own == os.getpriority(os.PRIO_PROCESS, 0)

@@ -27,7 +27,7 @@ GROUP: Final = 1_000
 """Submissions that share one transaction, about."""
 _TRIES: Final = 5
 _TAKEN: Final = "SEP01"
-"""SQLSTATE of accept_intents when a key or an id exists already."""
+"""SQLSTATE of accept_intents and accept_intent when a key or an id exists already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,10 @@ class _Taken(Exception):
 
 async def _call(connection: asyncpg.Connection[Any], items: Sequence[_Prepared]) -> None:
     try:
-        await connection.execute(SQL["accept"], *columns(map(_row, items), 11))
+        if len(items) == 1:
+            await connection.execute(SQL["accept_one"], *_row(items[0]))
+        else:
+            await connection.execute(SQL["accept"], *columns(map(_row, items), 11))
     except asyncpg.PostgresError as error:
         if error.sqlstate == _TAKEN:
             raise _Taken from None

@@ -36,6 +36,10 @@ SELECT pg_notify('events', '');
 -- See the function.
 SELECT accept_intents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
+-- name: accept_one
+-- See the function.
+SELECT accept_intent($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
 -- name: known_keys
 -- Which of these keys are taken, by what.
 SELECT k.principal, k.key, k.digest, k.intent_id
