@@ -12,6 +12,7 @@ from typing import Any
 from sep_ray.decomposition import step
 from sep_ray.execution import attempt
 from sep_ray.intent import states
+from sep_ray.settlement import transfer
 from sep_ray.strategy import record
 from tools.install import ROOT
 
@@ -46,6 +47,12 @@ MACHINES = (
         table=attempt.TRANSITIONS,
         starts=(attempt.AttemptStatus.PREPARED,),
         ends=attempt.TERMINAL,
+    ),
+    Machine(
+        name="Transfer",
+        table=transfer.TRANSITIONS,
+        starts=(transfer.TransferStatus.PLANNED,),
+        ends=transfer.TERMINAL,
     ),
     Machine(
         name="Strategy",

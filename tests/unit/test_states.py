@@ -11,6 +11,7 @@ from sep_ray.decomposition import step
 from sep_ray.execution import attempt
 from sep_ray.intent import states
 from sep_ray.kernel.machine import IllegalTransition, move
+from sep_ray.settlement import transfer
 from sep_ray.strategy import record
 
 
@@ -47,6 +48,14 @@ MACHINES = {
         attempt.TERMINAL,
         attempt.AttemptEvent,
         attempt.AttemptPrepared,
+    ),
+    "transfer": Machine(
+        transfer.TRANSITIONS,
+        transfer.TransferStatus,
+        frozenset({transfer.TransferStatus.PLANNED}),
+        transfer.TERMINAL,
+        transfer.TransferEvent,
+        transfer.TransferPlanned,
     ),
     "strategy": Machine(
         record.TRANSITIONS,

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Reverted, Transaction
+from sep_ray.adapters.memory.bridge_contract import Reverted, run_bridge
+from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Transaction, from_hex
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import AccountState, Head, Receipt, Settled, Transfer
+from sep_ray.execution.ports import AccountState, Call, Head, Receipt, Settled, Transfer
 from sep_ray.execution.verdict import Accepted, Refusal, Rejected, Verdict
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId, Token
@@ -67,6 +68,7 @@ class MemoryChain:
         self._mined = 0
         self._grown = asyncio.Event()
         self._gifts: list[tuple[str, str, int]] = []
+        self._acts: list[tuple[str, Call]] = []
         state = Contracts(pools={pool.address: pool for pool in pools})
         head = Head(
             number=0,
@@ -90,6 +92,11 @@ class MemoryChain:
         """Give units of a token (or NATIVE) to an account in the next block."""
         self._gifts.append((token, account, units))
 
+    def act(self, sender: str, call: Call) -> None:
+        """Let somebody else call a bridge in the next block, at no cost; what fails leaves no
+        trace."""
+        self._acts.append((sender, call))
+
     def mine(self, *, base_fee_wei: int | None = None) -> Head:
         """Mine a block of what the pool holds, in order of nonces; return its header."""
         parent = self.newest.head
@@ -106,6 +113,9 @@ class MemoryChain:
         for token, account, units in self._gifts:
             page.give(token, account, units)
         self._gifts.clear()
+        for place, (sender, call) in enumerate(self._acts):
+            page.enact(f"act/{page.hash}/{place}", sender, call)
+        self._acts.clear()
         while len(page.included) < self.room and (tx := self._next(page)) is not None:
             del self.pool[tx.sender, tx.nonce]
             page.execute(tx)
@@ -278,6 +288,16 @@ class _Page:
         else:
             self.state.give(token, account, units)
             self._log(f"gift/{self.hash}", [(token, MINT, account, units)])
+
+    def enact(self, name: str, sender: str, call: Call) -> None:
+        """Run somebody else's call to a bridge."""
+        trial = self.state.copy()
+        try:
+            moved = run_bridge(trial, sender, _hash(name), from_hex(call.data), self.timestamp)
+        except Reverted:
+            return
+        self.state = trial
+        self._log(_hash(name), moved)
 
     def execute(self, tx: Transaction) -> None:
         """Run a transaction: its nonce and gas are spent whatever comes of it."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sep_ray.adapters.memory.bridge_contract import Reverted, run_bridge
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.intent.intent import Side
@@ -24,6 +25,7 @@ ROUTER: Final = "0x" + "70" * 20
 PLAIN_GAS: Final = 21_000
 APPROVAL_GAS: Final = 46_000
 SWAP_GAS: Final = 110_000
+BRIDGE_GAS: Final = 120_000
 FAILED_GAS: Final = 35_000
 
 
@@ -132,10 +134,6 @@ class MemoryCalls:
         return Transaction.read(raw).call
 
 
-class Reverted(Exception):
-    """A call that failed; nothing of it remains."""
-
-
 @dataclass(slots=True)
 class Contracts:
     """All state of a chain: what accounts own and allow, nonces, pairs."""
@@ -145,6 +143,8 @@ class Contracts:
     owned: dict[tuple[str, str], int] = field(default_factory=dict)
     allowed: dict[tuple[str, str, str], int] = field(default_factory=dict)
     pools: dict[str, V2Pool] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    """What bridges' contracts remember: see bridge_contract.py."""
 
     def copy(self) -> Contracts:
         """Return an independent copy."""
@@ -154,6 +154,7 @@ class Contracts:
             dict(self.owned),
             dict(self.allowed),
             dict(self.pools),
+            dict(self.notes),
         )
 
     def run(self, tx: Transaction, timestamp: int) -> tuple[int, list[tuple[str, str, str, int]]]:
@@ -168,6 +169,14 @@ class Contracts:
         if "approve" in said:
             self.allowed[tx.call.to, tx.sender, said["approve"]] = said["units"]
             return APPROVAL_GAS, []
+        if "bridge" in said:
+            trial = self.copy()
+            if tx.gas_limit < BRIDGE_GAS:
+                raise Reverted("out of gas")
+            transfers = run_bridge(trial, tx.sender, tx.tx_hash, said, timestamp)
+            self.owned, self.allowed, self.notes = trial.owned, trial.allowed, trial.notes
+            self._pay_coin(tx.sender, tx.call.to, tx.call.value_wei)
+            return BRIDGE_GAS, transfers
         if said["deadline"] < timestamp:
             raise Reverted("Transaction too old")
         if SWAP_GAS * len(said["pools"]) > tx.gas_limit:
@@ -180,6 +189,14 @@ class Contracts:
     def give(self, token: str, account: str, units: int) -> None:
         """Add to what an account owns."""
         self.owned[token, account] = self.owned.get((token, account), 0) + units
+
+    def take(self, token: str, owner: str, spender: str, units: int) -> None:
+        """Take what the spender was allowed; Reverted when it is not there."""
+        allowance = self.allowed.get((token, owner, spender), 0)
+        if allowance < units or self.owned.get((token, owner), 0) < units:
+            raise Reverted("STF")
+        self.allowed[token, owner, spender] = allowance - units
+        self.give(token, owner, -units)
 
     def _pay_coin(self, source: str, target: str, wei: int) -> None:
         self.coins[source] = self.coins.get(source, 0) - wei
@@ -208,10 +225,8 @@ class Contracts:
         self, sender: str, recipient: str, hops: Sequence[tuple[str, str, str, int, int]]
     ) -> list[tuple[str, str, str, int]]:
         pool, sold, _, amount_in, _ = hops[0]
-        allowance = self.allowed.get((sold, sender, ROUTER), 0)
-        if allowance < amount_in or self.owned.get((sold, sender), 0) < amount_in:
-            raise Reverted("STF")
-        self.allowed[sold, sender, ROUTER] = allowance - amount_in
+        self.take(sold, sender, ROUTER, amount_in)
+        self.give(sold, sender, amount_in)
         transfers = [(sold, sender, pool, amount_in)]
         for place, (source, _, bought, _, amount_out) in enumerate(hops):
             target = recipient if place == len(hops) - 1 else hops[place + 1][0]

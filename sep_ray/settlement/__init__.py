@@ -1,0 +1,1 @@
+"""Where money is between chains, until it is not."""
