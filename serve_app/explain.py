@@ -31,8 +31,11 @@ from sep_ray.execution.attempt import (
     AttemptIncluded,
     AttemptPrepared,
     AttemptReplaced,
+    AttemptResolved,
     AttemptReverted,
+    AttemptUndecided,
     AttemptUnincluded,
+    AttemptWatched,
     Inclusion,
 )
 from sep_ray.intent.intent import Intent, IntentType, Side
@@ -267,6 +270,9 @@ SENTENCES: Final[Mapping[type, Say]] = {
     AttemptReplaced: lambda e, _: f"Our {_short(e.tx_hash)} holds the nonce instead",
     AttemptDropped: lambda e, _: f"Somebody else's transaction used the nonce: {e.detail}",
     AttemptExpired: lambda e, _: f"Never sent; the nonce was given back: {e.detail}",
+    AttemptUndecided: lambda e, _: f"Nobody can tell what became of it: {e.detail}",
+    AttemptResolved: lambda e, _: f"{e.principal} vouches that it never landed: {e.detail}",
+    AttemptWatched: lambda e, _: f"{e.principal} asks to look for it once more: {e.detail}",
     AttemptCancelled: lambda e, _: f"The cancelling {_short(e.tx_hash)} landed in its place",
     FundsObserved: _observed,
     FundsAllocated: _allocated,

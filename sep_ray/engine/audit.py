@@ -1,4 +1,4 @@
-"""Ledger against chain, head by head (P8): what accounts hold is what the holdings add up to.
+"""Ledger against chain, head by head (P8): an account holds what the lines that name it add up to.
 
 A surplus that others sent is booked to the treasury with its evidence; anything else that lasts
 is a breach: it is journalled, and the account does nothing more until a person has looked.
@@ -90,7 +90,7 @@ class Auditor:
         journalled as a breach.
         """
         await self._withdraw_gone(head)
-        totals = await self._store.totals(self._rules.chain_id)
+        totals = await self._store.account_units(self._lane.chain_id, self._lane.account)
         off = {
             asset: units - totals.get(asset, 0)
             for asset, units in held.items()
@@ -154,7 +154,11 @@ class Auditor:
             for each in found
         ]
         correlation = derived_id("observed", self._stream, str(asset), head.hash)
-        lines = [line for each in found for line in ledger.fund(asset, each.units, each.proof)]
+        lines = [
+            line
+            for each in found
+            for line in ledger.fund(asset, each.units, each.proof, account=self._lane.account)
+        ]
         reached(Point.OBSERVED)
         if not await self._commit(events, lines, correlation):
             return False
@@ -192,7 +196,8 @@ class Auditor:
             block_hash=event.block_hash,
             evidence=WITHDRAWN + event.evidence,
         )
-        lines = ledger.withdrawn(ledger.fund(event.asset, event.units, seen.proof))
+        account = self._lane.account
+        lines = ledger.withdrawn(ledger.fund(event.asset, event.units, seen.proof, account=account))
         if await self._commit([back], lines, seen.correlation):
             self._note(back, seen.correlation)
             log.warning("funds_withdrawn", asset=str(event.asset), units=event.units)

@@ -227,7 +227,7 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         block_number=receipt.block_number,
         block_hash=receipt.block_hash,
     )
-    lines = _fill_lines(swap, filled.sold, filled.bought, inclusion)
+    lines = _fill_lines(swap, filled.sold, filled.bought, inclusion, attempt.account)
     return (AttemptIncluded(inclusion=inclusion),), (filled,), (*lines, *gas)
 
 
@@ -240,7 +240,8 @@ def _withdrawal(attempt: Attempt, step: Step | None) -> _Parts:
     swap = _swap_of(attempt, step)
     if swap is not None and swap.status is StepStatus.DONE:
         steps = (StepUnfilled(block_hash=inclusion.block_hash),)
-        lines = (*_fill_lines(swap, swap.sold, swap.bought, inclusion), *lines)
+        fill = _fill_lines(swap, swap.sold, swap.bought, inclusion, attempt.account)
+        lines = (*fill, *lines)
     return (AttemptUnincluded(block_hash=inclusion.block_hash),), steps, ledger.withdrawn(lines)
 
 
@@ -266,10 +267,15 @@ def _swap_of(attempt: Attempt, step: Step | None) -> Step | None:
 
 def _gas(attempt: Attempt, step: Step | None, inclusion: Inclusion) -> tuple[Posting, ...]:
     strategy_id = step.strategy_id if step is not None else TREASURY
-    return ledger.gas(strategy_id, attempt.chain_id, inclusion.cost_wei, inclusion.gas_proof)
+    wei = inclusion.cost_wei
+    return ledger.gas(
+        strategy_id, attempt.chain_id, wei, inclusion.gas_proof, account=attempt.account
+    )
 
 
-def _fill_lines(step: Step, sold: int, bought: int, inclusion: Inclusion) -> tuple[Posting, ...]:
+def _fill_lines(
+    step: Step, sold: int, bought: int, inclusion: Inclusion, account: str
+) -> tuple[Posting, ...]:
     return ledger.fill(
         step.strategy_id,
         sell=step.sell,
@@ -278,4 +284,5 @@ def _fill_lines(step: Step, sold: int, bought: int, inclusion: Inclusion) -> tup
         buy=step.buy,
         bought=bought,
         proof=inclusion.fill_proof,
+        account=account,
     )

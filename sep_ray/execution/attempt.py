@@ -21,6 +21,7 @@ class AttemptStatus(StrEnum):
     BROADCAST = "BROADCAST"  # handed to at least one node; fate unknown
     INCLUDED = "INCLUDED"  # in a block, succeeded; may still be reorganised away
     REVERTED = "REVERTED"  # in a block, without effect; the nonce is used and gas is paid
+    NEEDS_OPERATOR = "NEEDS_OPERATOR"  # its nonce is used, and the chain does not say by what
     FINAL = "FINAL"  # deep enough; nothing can change it
     FINAL_REVERTED = "FINAL_REVERTED"
     REPLACED = "REPLACED"  # the nonce went to another transaction of ours
@@ -213,6 +214,29 @@ class AttemptCancelled:
     tx_hash: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptUndecided:
+    """The chain gave no evidence either way within bounds; `detail` says what was asked."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResolved:
+    """A named person vouches that it never landed and never can; `detail` is their reason."""
+
+    principal: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptWatched:
+    """A named person asks to look for evidence once more."""
+
+    principal: str
+    detail: str
+
+
 AttemptEvent = (
     AttemptPrepared
     | AttemptBroadcast
@@ -225,6 +249,9 @@ AttemptEvent = (
     | AttemptDropped
     | AttemptExpired
     | AttemptCancelled
+    | AttemptUndecided
+    | AttemptResolved
+    | AttemptWatched
 )
 
 _A = AttemptStatus
@@ -235,12 +262,19 @@ TRANSITIONS: Final[Mapping[tuple[AttemptStatus, type], AttemptStatus]] = {
     (_A.PREPARED, AttemptIncluded): _A.INCLUDED,
     (_A.PREPARED, AttemptReverted): _A.REVERTED,
     (_A.PREPARED, AttemptDropped): _A.DROPPED,
+    (_A.PREPARED, AttemptUndecided): _A.NEEDS_OPERATOR,
     (_A.BROADCAST, AttemptBroadcast): _A.BROADCAST,
     (_A.BROADCAST, AttemptBumped): _A.PREPARED,
     (_A.BROADCAST, AttemptIncluded): _A.INCLUDED,
     (_A.BROADCAST, AttemptReverted): _A.REVERTED,
     (_A.BROADCAST, AttemptReplaced): _A.REPLACED,
     (_A.BROADCAST, AttemptDropped): _A.DROPPED,
+    (_A.BROADCAST, AttemptUndecided): _A.NEEDS_OPERATOR,
+    (_A.NEEDS_OPERATOR, AttemptIncluded): _A.INCLUDED,
+    (_A.NEEDS_OPERATOR, AttemptReverted): _A.REVERTED,
+    (_A.NEEDS_OPERATOR, AttemptDropped): _A.DROPPED,
+    (_A.NEEDS_OPERATOR, AttemptResolved): _A.DROPPED,
+    (_A.NEEDS_OPERATOR, AttemptWatched): _A.BROADCAST,
     (_A.INCLUDED, AttemptFinalized): _A.FINAL,
     (_A.INCLUDED, AttemptUnincluded): _A.BROADCAST,
     (_A.REVERTED, AttemptFinalized): _A.FINAL_REVERTED,

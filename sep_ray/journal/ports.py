@@ -130,6 +130,12 @@ class Ledger(Protocol):
         Assets ever held stay listed, with 0 when nothing is left.
         """
 
+    async def account_units(self, chain_id: ChainId, account: str) -> dict[Asset, int]:
+        """Return what one account must hold: the sums of the holdings' lines that name it.
+
+        Over all accounts of a chain that is what `totals` says. Assets ever held stay listed.
+        """
+
     async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
         """Return the lines written under one correlation, in order."""
 

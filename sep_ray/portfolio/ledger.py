@@ -1,7 +1,10 @@
 """Double-entry postings. In every group, the deltas of each asset sum to zero (P8).
 
 Holdings (AVAILABLE, RESERVED, IN_FLIGHT, REFUND_DUE) never go below zero, and for each asset
-their sum over all strategies is what the chain's accounts hold. The other buckets are the
+their sum over all strategies is what the chain's accounts hold. A line that rests on a fact names
+the account whose balance the fact moved, so the ledger knows what each account holds as well;
+whose units those are is no matter of accounts, so moves between strategies or buckets name none.
+The other buckets are the
 world outside: where funds came from and what became of them; their balances run negative when
 the world gave and positive when it took.
 """
@@ -48,6 +51,7 @@ class Posting:
 
     `proof` says which fact of the chain it rests on: "block_hash/log_index", or "" for moves
     between our own buckets. A posting that rests on a fact can be withdrawn until it is final.
+    `account` is the chain's account that holds `delta` more (or less) by that fact, else "".
     """
 
     strategy_id: str
@@ -55,6 +59,7 @@ class Posting:
     bucket: Bucket
     delta: int
     proof: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +72,11 @@ class Holding:
     units: int
 
 
-def fund(asset: Asset, units: int, proof: str, strategy_id: str = TREASURY) -> tuple[Posting, ...]:
+def fund(
+    asset: Asset, units: int, proof: str, strategy_id: str = TREASURY, *, account: str
+) -> tuple[Posting, ...]:
     """Money arrived on (or, negative, left) the account by somebody else's doing."""
-    return _pair(strategy_id, asset, units, Bucket.FUNDING, Bucket.AVAILABLE, proof)
+    return _pair(strategy_id, asset, units, Bucket.FUNDING, Bucket.AVAILABLE, proof, account)
 
 
 def allocate(asset: Asset, units: int, source: str, target: str) -> tuple[Posting, ...]:
@@ -91,23 +98,55 @@ def release(strategy_id: str, asset: Asset, units: int) -> tuple[Posting, ...]:
 
 
 def fill(
-    strategy_id: str, *, sell: Asset, sold: int, reserved: int, buy: Asset, bought: int, proof: str
+    strategy_id: str,
+    *,
+    sell: Asset,
+    sold: int,
+    reserved: int,
+    buy: Asset,
+    bought: int,
+    proof: str,
+    account: str,
 ) -> tuple[Posting, ...]:
     """Book a swap: what was sold leaves the reserve, the rest of it returns, the bought arrives."""
     rest = release(strategy_id, sell, reserved - sold) if reserved > sold else ()
     return (
-        *_pair(strategy_id, sell, sold, Bucket.RESERVED, Bucket.SPENT, proof),
+        *_pair(strategy_id, sell, sold, Bucket.RESERVED, Bucket.SPENT, proof, account),
         *rest,
-        *_pair(strategy_id, buy, bought, Bucket.RECEIVED, Bucket.AVAILABLE, proof),
+        *_pair(strategy_id, buy, bought, Bucket.RECEIVED, Bucket.AVAILABLE, proof, account),
     )
 
 
-def gas(strategy_id: str, chain_id: ChainId, wei: int, proof: str) -> tuple[Posting, ...]:
+def gas(
+    strategy_id: str, chain_id: ChainId, wei: int, proof: str, *, account: str
+) -> tuple[Posting, ...]:
     """Book gas: the treasury's coin pays it, the strategy that caused it is named."""
     coin = Asset(chain_id, NATIVE)
     return (
-        Posting(strategy_id=TREASURY, asset=coin, bucket=Bucket.AVAILABLE, delta=-wei, proof=proof),
+        Posting(
+            strategy_id=TREASURY,
+            asset=coin,
+            bucket=Bucket.AVAILABLE,
+            delta=-wei,
+            proof=proof,
+            account=account,
+        ),
         Posting(strategy_id=strategy_id, asset=coin, bucket=Bucket.GAS, delta=wei, proof=proof),
+    )
+
+
+def moved(asset: Asset, units: int, proof: str, *, source: str, target: str) -> tuple[Posting, ...]:
+    """Book units that went from one account of ours to another: no strategy has more or less."""
+    return tuple(
+        Posting(
+            strategy_id=TREASURY,
+            asset=asset,
+            bucket=Bucket.AVAILABLE,
+            delta=delta,
+            proof=proof,
+            account=account,
+        )
+        for account, delta in ((source, -units), (target, units))
     )
 
 
@@ -120,6 +159,7 @@ def withdrawn(postings: Iterable[Posting]) -> tuple[Posting, ...]:
             bucket=line.bucket,
             delta=-line.delta,
             proof=line.proof,
+            account=line.account,
         )
         for line in postings
     )
@@ -136,9 +176,23 @@ def balanced(postings: Iterable[Posting]) -> None:
 
 
 def _pair(
-    strategy_id: str, asset: Asset, units: int, source: Bucket, target: Bucket, proof: str = ""
+    strategy_id: str,
+    asset: Asset,
+    units: int,
+    source: Bucket,
+    target: Bucket,
+    proof: str = "",
+    account: str = "",
 ) -> tuple[Posting, ...]:
-    return (
-        Posting(strategy_id=strategy_id, asset=asset, bucket=source, delta=-units, proof=proof),
-        Posting(strategy_id=strategy_id, asset=asset, bucket=target, delta=units, proof=proof),
+    """Move units between buckets; the side that is a holding names the account, if one does."""
+    return tuple(
+        Posting(
+            strategy_id=strategy_id,
+            asset=asset,
+            bucket=bucket,
+            delta=delta,
+            proof=proof,
+            account=account if bucket in HOLDINGS else "",
+        )
+        for bucket, delta in ((source, -units), (target, units))
     )

@@ -24,8 +24,10 @@ from sep_ray.portfolio.ledger import (
     fill,
     fund,
     gas,
+    moved,
     release,
     reserve,
+    withdrawn,
 )
 from tests.fixtures.records import CHAIN, NOW, USDC, WETH, booked, funding, new_id
 from tests.fixtures.stores import PostgresWorld, World
@@ -38,7 +40,16 @@ async def test_balances_and_lines(store: Store) -> None:
     swap = booked(
         (
             *reserve("momentum", USDC, 600),
-            *fill("momentum", sell=USDC, sold=500, reserved=600, buy=WETH, bought=2, proof="0xb/3"),
+            *fill(
+                "momentum",
+                sell=USDC,
+                sold=500,
+                reserved=600,
+                buy=WETH,
+                bought=2,
+                proof="0xb/3",
+                account="a",
+            ),
         ),
         version=1,
     )
@@ -58,14 +69,29 @@ async def test_balances_and_lines(store: Store) -> None:
     assert await store.holdings("nobody") == ()
     assert await store.totals(CHAIN) == {USDC: 500, WETH: 2}
     assert await store.totals(ChainId(5)) == {}
+    assert await store.account_units(CHAIN, "a") == {USDC: 500, WETH: 2}
+    assert await store.account_units(CHAIN, "b") == {}
     assert await store.postings_of(swap.appends[0].correlation_id) == swap.postings
     assert await store.postings_of(new_id()) == ()
+
+
+async def test_p8_accounts_add_up_to_what_strategies_hold(store: Store) -> None:
+    """P8: units move between accounts without any strategy having more or less."""
+    await store.commit(funding(USDC, 100))
+    await store.commit(booked(moved(USDC, 30, "0x2/0", source="a", target="b"), version=1))
+    await store.commit(booked(reserve("momentum", USDC, 50), version=2))
+    assert await store.account_units(CHAIN, "a") == {USDC: 70}
+    assert await store.account_units(CHAIN, "b") == {USDC: 30}
+    assert await store.totals(CHAIN) == {USDC: 100}
+    back = withdrawn(moved(USDC, 30, "0x2/0", source="a", target="b"))
+    await store.commit(booked(back, version=3))
+    assert await store.account_units(CHAIN, "b") == {USDC: 0}
 
 
 async def test_an_asset_that_is_gone_stays_in_the_totals(store: Store) -> None:
     """P8: what was held once must be checked to be zero."""
     await store.commit(funding(USDC, 5))
-    await store.commit(booked(fund(USDC, -5, "0x02/0", "momentum"), version=1))
+    await store.commit(booked(fund(USDC, -5, "0x02/0", "momentum", account="a"), version=1))
     assert await store.totals(CHAIN) == {USDC: 0}
     assert await store.holdings() == ()
 
@@ -92,13 +118,13 @@ async def test_p8_a_holding_never_falls_below_zero(store: Store) -> None:
     assert await store.newest() == 1
     assert await store.stream("account/1/b") == ()
     with pytest.raises(InsufficientBalance):
-        await store.commit(booked(gas("momentum", CHAIN, 1, "0x1/0"), account="b"))
+        await store.commit(booked(gas("momentum", CHAIN, 1, "0x1/0", account="b"), account="b"))
     await store.commit(booked(reserve("momentum", USDC, 100), account="b"))
 
 
 async def test_only_the_end_of_a_commit_counts(store: Store) -> None:
     """Within one commit, units may be given before they came."""
-    lines = (*allocate(USDC, 5, "a", "b"), *fund(USDC, 5, "0x1/0", "a"))
+    lines = (*allocate(USDC, 5, "a", "b"), *fund(USDC, 5, "0x1/0", "a", account="a"))
     await store.commit(booked(lines))
     assert await store.totals(CHAIN) == {USDC: 5}
 
@@ -138,11 +164,18 @@ OWNERS = st.sampled_from([TREASURY, "a", "b"])
 ASSETS = st.sampled_from([USDC, WETH])
 UNITS = st.one_of(st.integers(0, 100), st.integers(0, MAX_UINT256))
 GROUPS = st.one_of(
-    st.builds(lambda asset, units, who: fund(asset, units, "0x1/0", who), ASSETS, UNITS, OWNERS),
+    st.builds(
+        lambda asset, units, who: fund(asset, units, "0x1/0", who, account="x"),
+        ASSETS,
+        UNITS,
+        OWNERS,
+    ),
     st.builds(reserve, OWNERS, ASSETS, UNITS),
     st.builds(release, OWNERS, ASSETS, UNITS),
     st.builds(allocate, ASSETS, UNITS, OWNERS, OWNERS),
-    st.builds(lambda who, wei: gas(who, CHAIN, wei, "0x1/1"), OWNERS, st.integers(0, 50)),
+    st.builds(
+        lambda who, wei: gas(who, CHAIN, wei, "0x1/1", account="x"), OWNERS, st.integers(0, 50)
+    ),
 )
 
 
@@ -205,4 +238,5 @@ def _renamed(line: Posting, prefix: str) -> Posting:
         bucket=line.bucket,
         delta=line.delta,
         proof=line.proof,
+        account=line.account and f"{prefix}-{line.account}",
     )

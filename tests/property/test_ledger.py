@@ -27,13 +27,22 @@ UNITS = st.integers(1, 2**200)
 @given(UNITS, UNITS, UNITS)
 def test_p8_every_group_sums_to_zero_per_asset(sold: int, rest: int, bought: int) -> None:
     groups = (
-        fund(A, sold, "0x1/0"),
-        fund(A, -sold, "0x1/0"),
+        fund(A, sold, "0x1/0", account="me"),
+        fund(A, -sold, "0x1/0", account="me"),
         allocate(A, sold, "treasury", "desk"),
         reserve("desk", A, sold),
         release("desk", A, sold),
-        fill("desk", sell=A, sold=sold, reserved=sold + rest, buy=B, bought=bought, proof="0x2/1"),
-        gas("desk", ChainId(1), rest, "0x2/1"),
+        fill(
+            "desk",
+            sell=A,
+            sold=sold,
+            reserved=sold + rest,
+            buy=B,
+            bought=bought,
+            proof="0x2/1",
+            account="me",
+        ),
+        gas("desk", ChainId(1), rest, "0x2/1", account="me"),
     )
     for group in groups:
         balanced(group)
@@ -49,7 +58,16 @@ def test_p8_every_group_sums_to_zero_per_asset(sold: int, rest: int, bought: int
 def test_p8_a_fill_moves_holdings_by_exactly_what_the_chain_moved(
     sold: int, rest: int, bought: int
 ) -> None:
-    lines = fill("desk", sell=A, sold=sold, reserved=sold + rest, buy=B, bought=bought, proof="p")
+    lines = fill(
+        "desk",
+        sell=A,
+        sold=sold,
+        reserved=sold + rest,
+        buy=B,
+        bought=bought,
+        proof="p",
+        account="me",
+    )
     held = {A: 0, B: 0}
     for line in lines:
         held[line.asset] += line.delta if line.bucket in HOLDINGS else 0

@@ -144,7 +144,7 @@ async def world() -> World:
     append = Append(
         stream_id="account/1/0x", expected_version=0, events=(funded,), correlation_id=ids.next()
     )
-    postings = fund(WETH, 10**20, "0x/0", "desk")
+    postings = fund(WETH, 10**20, "0x/0", "desk", account="0x")
     await store.commit(Commit(at=START, appends=(append,), postings=postings))
     return World(clock, ids, store, [])
 

@@ -57,6 +57,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], tuple[bytes, UUID]] = {}
         self._postings: dict[UUID, list[Posting]] = defaultdict(list)
         self._standing = Standing()
+        self._accounts: dict[tuple[str, Asset], int] = {}
         self._leases = LeaseTable()
         self._strategy_states: dict[str, tuple[str, int]] = {}
         self._cursors: dict[str, int] = {}
@@ -68,6 +69,10 @@ class MemoryStore:
         self._standing.take(commit)
         for state in commit.states:
             self._states[type(state)][state.stream_id] = state
+        for line in commit.postings:
+            if line.account and line.bucket in HOLDINGS:
+                key = line.account, line.asset
+                self._accounts[key] = self._accounts.get(key, 0) + line.delta
         if commit.postings:
             self._postings[commit.appends[0].correlation_id].extend(commit.postings)
         return tuple(row for append in commit.appends for row in self._append(append, commit.at))
@@ -182,6 +187,13 @@ class MemoryStore:
             if asset.chain_id == chain_id and bucket in HOLDINGS:
                 sums[asset] = sums.get(asset, 0) + units
         return sums
+
+    async def account_units(self, chain_id: ChainId, account: str) -> dict[Asset, int]:
+        return {
+            asset: units
+            for (who, asset), units in sorted(self._accounts.items())
+            if who == account and asset.chain_id == chain_id
+        }
 
     async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
         return tuple(self._postings.get(correlation_id, ()))

@@ -219,12 +219,12 @@ async def _book(
     lines = (
         (
             answer[0].seq, place, answer[0].correlation_id, line.strategy_id, line.asset.chain_id,
-            str(line.asset), line.bucket, line.delta, line.proof,
+            str(line.asset), line.bucket, line.delta, line.proof, line.account,
         )
         for ready, answer in good
         for place, line in enumerate(ready.commit.postings)
     )  # fmt: skip
-    await connection.execute(SQL["post"], *columns(lines, 9))
+    await connection.execute(SQL["post"], *columns(lines, 10))
     moved = {balance_key(line) for ready, _ in good for line in ready.commit.postings}
     balances = (
         (who, asset.chain_id, str(asset), bucket, ground.standing.units[who, asset, bucket])

@@ -45,6 +45,7 @@ def posting(row: asyncpg.Record) -> Posting:
         bucket=Bucket(row["bucket"]),
         delta=int(row["delta"]),
         proof=row["proof"],
+        account=row["account"],
     )
 
 

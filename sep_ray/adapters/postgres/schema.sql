@@ -141,6 +141,12 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN
     RETURN false;
 END $$;
+CREATE TABLE public.account_units (
+    account text NOT NULL,
+    chain_id bigint NOT NULL,
+    asset text NOT NULL,
+    units numeric(78,0) NOT NULL
+);
 CREATE TABLE public.attempts (
     id uuid NOT NULL,
     step_id uuid,
@@ -152,7 +158,7 @@ CREATE TABLE public.attempts (
     version integer NOT NULL,
     body json NOT NULL,
     CONSTRAINT attempts_nonce_check CHECK ((nonce >= 0)),
-    CONSTRAINT attempts_status_check CHECK ((status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text, 'FINAL'::text, 'FINAL_REVERTED'::text, 'REPLACED'::text, 'DROPPED'::text, 'EXPIRED'::text, 'CANCELLED'::text]))),
+    CONSTRAINT attempts_status_check CHECK ((status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text, 'NEEDS_OPERATOR'::text, 'FINAL'::text, 'FINAL_REVERTED'::text, 'REPLACED'::text, 'DROPPED'::text, 'EXPIRED'::text, 'CANCELLED'::text]))),
     CONSTRAINT attempts_version_check CHECK ((version > 0))
 );
 CREATE TABLE public.balances (
@@ -240,6 +246,7 @@ CREATE TABLE public.postings (
     bucket text NOT NULL,
     delta numeric(78,0) NOT NULL,
     proof text NOT NULL,
+    account text DEFAULT ''::text NOT NULL,
     CONSTRAINT postings_bucket_check CHECK ((bucket = ANY (ARRAY['available'::text, 'reserved'::text, 'in_flight'::text, 'refund_due'::text, 'funding'::text, 'spent'::text, 'received'::text, 'gas'::text])))
 );
 CREATE TABLE public.schema_migrations (
@@ -277,6 +284,8 @@ CREATE TABLE public.strategy_states (
     state text NOT NULL,
     CONSTRAINT strategy_states_version_check CHECK ((version > 0))
 );
+ALTER TABLE ONLY public.account_units
+    ADD CONSTRAINT account_units_pkey PRIMARY KEY (account, asset);
 ALTER TABLE ONLY public.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.balances
@@ -303,10 +312,12 @@ ALTER TABLE ONLY public.strategies
     ADD CONSTRAINT strategies_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.strategy_states
     ADD CONSTRAINT strategy_states_pkey PRIMARY KEY (strategy_id);
+CREATE INDEX account_units_chain ON public.account_units USING btree (chain_id, account);
 CREATE INDEX attempts_hash ON public.attempts USING gin (hashes);
 CREATE INDEX attempts_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status <> 'EXPIRED'::text);
-CREATE UNIQUE INDEX attempts_one_live_per_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text]));
+CREATE UNIQUE INDEX attempts_one_live_per_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status = ANY (ARRAY['PREPARED'::text, 'BROADCAST'::text, 'INCLUDED'::text, 'REVERTED'::text, 'NEEDS_OPERATOR'::text]));
 CREATE INDEX attempts_step ON public.attempts USING btree (step_id, nonce);
+CREATE INDEX attempts_undecided ON public.attempts USING btree (chain_id, account, nonce) WHERE (status = 'NEEDS_OPERATOR'::text);
 CREATE INDEX balances_chain ON public.balances USING btree (chain_id, asset);
 CREATE INDEX events_aggregate ON public.events USING btree (aggregate, seq);
 CREATE INDEX events_correlation ON public.events USING btree (correlation_id, seq);

@@ -164,6 +164,11 @@ class PostgresStore:
         sums = {Asset.parse(row["asset"]): int(row["units"]) for row in rows}
         return dict(sorted(sums.items()))
 
+    async def account_units(self, chain_id: ChainId, account: str) -> dict[Asset, int]:
+        rows = await self._readers.rows(SQL["account_units"], chain_id, account)
+        found = {Asset.parse(row["asset"]): int(row["units"]) for row in rows}
+        return dict(sorted(found.items()))
+
     async def postings_of(self, correlation_id: UUID) -> tuple[Posting, ...]:
         return tuple(map(posting, await self._readers.rows(SQL["postings_of"], correlation_id)))
 

@@ -111,7 +111,7 @@ SELECT body FROM attempts WHERE id = ANY ($1::uuid[]);
 -- A lane's attempts that are not settled.
 SELECT body FROM attempts
 WHERE chain_id = $1 AND account = $2
-    AND status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED')
+    AND status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED', 'NEEDS_OPERATOR')
 ORDER BY nonce;
 
 -- name: live_on
@@ -119,7 +119,7 @@ ORDER BY nonce;
 SELECT a.id, a.chain_id, a.account, a.nonce
 FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS n (chain_id, account, nonce)
 JOIN attempts AS a USING (chain_id, account, nonce)
-WHERE a.status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED');
+WHERE a.status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED', 'NEEDS_OPERATOR');
 
 -- name: attempts_of
 -- The attempts made for steps.
