@@ -14,6 +14,7 @@ from sep_ray.decomposition.step import (
     StepExpired,
     StepFailed,
     StepFilled,
+    StepFinalized,
     StepReleased,
     StepRequeued,
     StepRescheduled,
@@ -250,6 +251,7 @@ SENTENCES: Final[Mapping[type, Say]] = {
         f"Done in block {e.block_number} by {_short(e.tx_hash)}: {about.out(e.sold)} sold, "
         f"{about.into(e.bought)} bought"
     ),
+    StepFinalized: lambda e, _: f"Block {e.block_number} makes the fill final",
     StepUnfilled: lambda e, _: f"Block {_short(e.block_hash)} left the chain, and the fill with it",
     StepFailed: lambda e, _: f"The step failed: {e.reason.value}; {e.detail}",
     StepSkipped: lambda e, _: f"The slice was missed and is not made up: {e.reason.value}",

@@ -21,12 +21,15 @@ from sep_ray.intent.states import (
 def conclusion(record: IntentRecord, steps: Sequence[Step]) -> IntentEvent | None:
     """Return the event that ends the intent, or None while a step is still under way.
 
+    A fill in a block that may still go is under way: what an end says cannot be taken back (P7).
     `sold` and `bought` are sums over the steps where all share one pair of assets, else zero:
     units of different assets do not add up.
     """
     if any(step.status not in TERMINAL for step in steps):
         return None
     done = [step for step in steps if step.status is StepStatus.DONE]
+    if not all(step.final for step in done):
+        return None
     undone = [step for step in steps if step.status is not StepStatus.DONE]
     if not done:
         return _without_effect(record, undone)

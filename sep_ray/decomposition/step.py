@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sep_ray.intent.intent import Constraints, Side
@@ -69,6 +69,8 @@ class Step:
     quoted: int = 0
     sold: int = 0
     bought: int = 0
+    final: bool = False
+    """Whether a DONE step's block is deep enough to stay."""
     reason: Reason | None = None
     detail: str = ""
 
@@ -139,6 +141,13 @@ class StepUnfilled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinalized:
+    """Nothing can take the fill back any more; only now may an intent's end rest on it."""
+
+    block_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFailed:
     """No more tries, or none that could help."""
 
@@ -175,6 +184,7 @@ StepEvent = (
     | StepRequeued
     | StepFilled
     | StepUnfilled
+    | StepFinalized
     | StepFailed
     | StepSkipped
     | StepCancelled
@@ -195,6 +205,7 @@ TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
     (StepStatus.WORKING, StepFilled): StepStatus.DONE,
     (StepStatus.WORKING, StepFailed): StepStatus.FAILED,
     (StepStatus.DONE, StepUnfilled): StepStatus.WORKING,
+    (StepStatus.DONE, StepFinalized): StepStatus.DONE,
 }
 
 
@@ -209,6 +220,14 @@ _SETS: Final[Mapping[type, tuple[str, ...]]] = {
     StepExpired: ("reason",),
 }
 """The fields of a step that an event's fields of the same name replace."""
+_MAKES: Final[Mapping[type, Mapping[str, Any]]] = {
+    StepRequeued: {"reserved": 0},
+    StepFailed: {"reserved": 0},
+    StepFilled: {"reason": Reason.FILLED},
+    StepFinalized: {"final": True},
+    StepUnfilled: {"sold": 0, "bought": 0, "reason": None},
+}
+"""What an event makes of other fields, whatever it says."""
 
 
 def evolve(step: Step | None, event: StepEvent) -> Step:
@@ -217,20 +236,12 @@ def evolve(step: Step | None, event: StepEvent) -> Step:
         if not isinstance(event, StepCreated):
             raise InvariantBroken("a step begins with its creation", event=type(event).__name__)
         return replace(event.step, version=1)
+    told = {name: getattr(event, name) for name in _SETS.get(type(event), ())}
     moved = replace(
         step,
         status=move(TRANSITIONS, step.status, event),
         version=step.version + 1,
-        **{name: getattr(event, name) for name in _SETS.get(type(event), ())},
+        **told,
+        **_MAKES.get(type(event), {}),
     )
-    match event:
-        case StepStarted():
-            return replace(moved, tries=step.tries + 1)
-        case StepRequeued() | StepFailed():
-            return replace(moved, reserved=0)
-        case StepFilled():
-            return replace(moved, reason=Reason.FILLED)
-        case StepUnfilled():
-            return replace(moved, sold=0, bought=0, reason=None)
-        case _:
-            return moved
+    return replace(moved, tries=step.tries + 1) if isinstance(event, StepStarted) else moved

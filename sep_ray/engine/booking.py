@@ -16,6 +16,7 @@ from sep_ray.decomposition.step import (
     StepEvent,
     StepFailed,
     StepFilled,
+    StepFinalized,
     StepRequeued,
     StepStarted,
     StepStatus,
@@ -127,7 +128,9 @@ class Writer:
         if version is not None and version.cancel:
             event = AttemptCancelled(tx_hash=version.tx_hash)
         if attempt.status is AttemptStatus.INCLUDED:
-            return self._booking(attempt, (event,), step)
+            swap = _swap_of(attempt, step)
+            stays = (StepFinalized(block_number=block_number),) if swap is not None else ()
+            return self._booking(attempt, (event,), step, stays)
         steps, release = _over(attempt, step, Reason.REVERTED, attempt.detail, max_tries)
         return self._booking(attempt, (event,), step, steps, release)
 

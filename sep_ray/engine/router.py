@@ -24,7 +24,7 @@ from sep_ray.decomposition.step import (
     StepCreated,
     StepExpired,
     StepFailed,
-    StepFilled,
+    StepFinalized,
     StepSkipped,
     StepStatus,
 )
@@ -69,7 +69,7 @@ WAKING: Final[frozenset[type]] = frozenset(
     {
         IntentAccepted,
         IntentCancelRequested,
-        StepFilled,
+        StepFinalized,
         StepFailed,
         StepSkipped,
         StepCancelled,

@@ -14,6 +14,7 @@ from sep_ray.decomposition.step import (
     TERMINAL,
     Step,
     StepFilled,
+    StepFinalized,
     StepReleased,
     StepSkipped,
     StepStarted,
@@ -154,7 +155,7 @@ def test_p2_the_end_follows_from_the_steps(fates: list[str]) -> None:
 def filled(step: Step) -> Step:
     started = StepStarted(attempt_id=UUID(int=1), reserved=step.amount, quoted=9, plan="")
     done = StepFilled(sold=step.amount, bought=9, tx_hash="0x", block_number=1, block_hash="0x")
-    for event in (StepReleased(), started, done):
+    for event in (StepReleased(), started, done, StepFinalized(block_number=3)):
         step = evolve(step, event)
     return step
 

@@ -12,8 +12,10 @@ from sep_ray.decomposition.step import (
     StepEvent,
     StepFailed,
     StepFilled,
+    StepFinalized,
     StepStarted,
     StepStatus,
+    StepUnfilled,
 )
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
@@ -129,7 +131,7 @@ class World:
             filled = StepFilled(
                 sold=step.amount, bought=step.amount, tx_hash="0x", block_number=1, block_hash="0x"
             )
-            await self.write(step, started, filled)
+            await self.write(step, started, filled, StepFinalized(block_number=3))
         return len(ready)
 
 
@@ -162,6 +164,23 @@ async def test_p2_an_intent_runs_from_acceptance_to_its_end(world: World) -> Non
     record = await world.record(intent_id)
     assert (record.status, record.sold, record.bought) == (Status.COMPLETED, 10**18, 10**18)
     assert world.ended == [intent_id]
+
+
+async def test_p7_an_end_waits_until_the_fill_can_not_be_taken_back(world: World) -> None:
+    router = world.router()
+    await router.start()
+    intent_id = await world.submit(world.trade(10**18))
+    await world.turn(router)
+    (step,) = await world.store.ready_steps(ETHEREUM, 1)
+    started = StepStarted(attempt_id=world.ids.next(), reserved=10**18, quoted=1, plan="")
+    filled = StepFilled(sold=10**18, bought=1, tx_hash="0x", block_number=1, block_hash="0x")
+    await world.write(step, started, filled)
+    await world.turn(router)
+    assert (await world.record(intent_id)).status is Status.ACTIVE
+    (step,) = await world.steps(intent_id)
+    await world.write(step, StepUnfilled(block_hash="0x"), filled, StepFinalized(block_number=3))
+    await world.turn(router)
+    assert (await world.record(intent_id)).status is Status.COMPLETED
 
 
 async def test_more_than_is_available_is_rejected_with_a_reason(world: World) -> None:
