@@ -12,9 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from sep_ray.adapters.bridges import addresses as bridge_addresses
 from sep_ray.adapters.evm import addresses
 from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, ChainBook
 from sep_ray.devnet import funding, importer, market, market_v4, node, placement, rpc
+from sep_ray.devnet.bridges import accounts, contracts
+from sep_ray.devnet.bridges.contracts import place_bridges
 from sep_ray.devnet.importer import PoolSnapshot, implied_prices, import_pools
 from sep_ray.devnet.market import MarketSpec, Pool, build_market, pools_by_chain
 from sep_ray.devnet.node import NodeFiles, NodeOptions, spawn
@@ -23,7 +26,10 @@ from sep_ray.devnet.placement import place_core
 from sep_ray.kernel.units import ChainId
 
 _SOURCES: Final[tuple[ModuleType, ...]] = (
+    accounts,
     addresses,
+    bridge_addresses,
+    contracts,
     funding,
     importer,
     market,
@@ -118,6 +124,7 @@ def _build_chain(
     try:
         connection("anvil_setBlockTimestampInterval", 1)
         place_core(connection, bundle, book)
+        place_bridges(connection, bundle, book)
         if book.chain_id != ETHEREUM:
             return build_market(connection, book, plan.spec)
         seeded = build_market(connection, book, _without(plan.spec, plan.imported))

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,13 +28,16 @@ from typing import Any, Final
 
 from eth_utils.crypto import keccak
 
+from sep_ray.devnet import compiling
 from sep_ray.devnet.node import NodeFiles, NodeOptions, spawn
 from sep_ray.kernel.errors import Rejected, Transient
 
 PACKAGES: Final = Path(__file__).with_name("packages.toml")
 FETCH_WAIT_S: Final = 300
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
 """Of an installed folder: raise it when what is kept from the packages changes."""
+
+_FACTORY_CODE: Final = re.compile(rb'const _bytecode =\s*"0x([0-9a-f]+)"')
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what was just finished, how many are done, and how many there are."""
@@ -83,7 +87,8 @@ def install(
     Two calls at once are safe: the later one waits. Raises Rejected where the machine cannot run
     the node or a package is not the pinned one, Transient where the registry does not answer.
     """
-    digest = hashlib.sha256(pinned.read_bytes() + FORMAT).hexdigest()[:16]
+    named = pinned.read_bytes() + FORMAT + compiling.standard_input(compiling.sources()).encode()
+    digest = hashlib.sha256(named).hexdigest()[:16]
     folder = cache / f"contracts-{digest}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -132,6 +137,7 @@ def _install(
             _verify(tarball, package["integrity"])
             _keep_binaries(tarball, package.get("binary", {}), kept)
             contracts |= _read_artifacts(tarball, package.get("artifacts", {}))
+            contracts |= _compile_own(tarball, package.get("compiler"), scratch)
             tarball.unlink()
             on_progress(f"{package['name']}@{package['version']}", done, total)
         contracts |= _read_runtimes(kept / "anvil", listed.get("runtime", []), scratch)
@@ -192,7 +198,25 @@ def _keep_binaries(tarball: Path, binaries: Mapping[str, str], kept: Path) -> No
 
 
 def _read_artifacts(tarball: Path, artifacts: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    return {name: _artifact(json.loads(_member(tarball, path))) for name, path in artifacts.items()}
+    return {name: _read(path, _member(tarball, path)) for name, path in artifacts.items()}
+
+
+def _read(path: str, content: bytes) -> dict[str, Any]:
+    """Read an artifact: a compiler's JSON, or the creation code out of a typechain factory."""
+    if not path.endswith(".js"):
+        return _artifact(json.loads(content))
+    code = _FACTORY_CODE.search(content)
+    if code is None:
+        raise Rejected("package's factory has no bytecode", path=path)
+    return {"abi": [], "bytecode": code[1].decode(), "links": {}}
+
+
+def _compile_own(tarball: Path, compiler: str | None, scratch: Path) -> dict[str, dict[str, Any]]:
+    if compiler is None:
+        return {}
+    script = scratch / "compiler.js"
+    script.write_bytes(_member(tarball, compiler))
+    return compiling.compile_all(_npm()[0], script)
 
 
 def _artifact(found: Mapping[str, Any]) -> dict[str, Any]:

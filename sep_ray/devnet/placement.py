@@ -13,7 +13,8 @@ from typing import Any, Final
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM, ChainBook
+from sep_ray.adapters.bridges.addresses import ARBITRUM_BRIDGE, SPOKE_POOLS
+from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM, ChainBook
 from sep_ray.devnet.packages import Artifact, Bundle
 from sep_ray.devnet.rpc import Rpc, call_data, encode_arguments
 from sep_ray.kernel.errors import InvariantBroken
@@ -28,11 +29,8 @@ _LOST: Final = "0x" + keccak(text="sep-ray devnet lost and found")[-20:].hex()
 _PROXY_ADMIN: Final = "0x" + keccak(text="sep-ray devnet proxy admin")[-20:].hex()
 _SIGNATURE_CHECKER: Final = "0x" + keccak(text="sep-ray devnet SignatureChecker")[-20:].hex()
 _USDC_CODE: Final = "0x" + keccak(text="sep-ray devnet FiatTokenV2_2")[-20:].hex()
+_ARBITRUM_WETH_CODE: Final = "0x" + keccak(text="sep-ray devnet aeWETH")[-20:].hex()
 _POSITION_DESCRIPTOR: Final = "0x91ae842a5ffd8d12023116943e72a606179294f3"
-_SPOKE_POOLS: Final = {
-    ETHEREUM: "0x5c7bcd6e7de5423a257d81b442095a1a6ced35c5",
-    ARBITRUM: "0xe35e9842fceaca96570b734083f4a58e8f7c5f2a",
-}
 _V2_PAIR_HASH: Final = "96e8ac4277198ff8b6f785478aa9a39f403cb768dd02cbee326c3e7da348845f"
 _V3_POOL_HASH: Final = "e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"
 _UNSUBSCRIBE_GAS: Final = 300_000
@@ -65,6 +63,10 @@ class Placer:
         self._rpc("anvil_setCode", address, runtime)
         self._rpc("anvil_setNonce", address, "0x1")
 
+    def code_hash(self, name: str) -> bytes:
+        """Keccak256 of a contract's creation code, as CREATE2 uses it."""
+        return bytes(keccak(hexstr=self._bundle.contracts[name].bytecode))
+
     def place_runtime(self, address: str, code: bytes) -> None:
         """Put finished runtime code at `address`."""
         self._rpc("anvil_setCode", address, "0x" + code.hex())
@@ -95,7 +97,7 @@ def place_core(rpc: Rpc, bundle: Bundle, book: ChainBook) -> None:
     for actor in (BANK, _PROXY_ADMIN):
         rpc("anvil_impersonateAccount", actor)
     placer = Placer(rpc, bundle)
-    placer.place("WETH9", book.weth)
+    _place_weth(rpc, placer, book)
     _place_usdc(rpc, placer, book.usdc)
     for symbol, address, decimals in (
         ("USDT", book.usdt, 6),
@@ -114,6 +116,19 @@ def place_core(rpc: Rpc, bundle: Bundle, book: ChainBook) -> None:
 
 
 _NAMES: Final = {"USDT": "Tether USD", "WBTC": "Wrapped BTC", "DAI": "Dai Stablecoin"}
+
+
+def _place_weth(rpc: Rpc, placer: Placer, book: ChainBook) -> None:
+    """Arbitrum's WETH is the canonical bridge's own, behind a proxy."""
+    if book.chain_id == ETHEREUM:
+        placer.place("WETH9", book.weth)
+        return
+    placer.place("aeWETH", _ARBITRUM_WETH_CODE)
+    start = "initialize(string,string,uint8,address,address)"
+    names, gateway = ("Wrapped Ether", "WETH", 18), ARBITRUM_BRIDGE.l2_weth_gateway
+    data = call_data(start, *names, gateway, BOOKS[ETHEREUM].weth)
+    arguments = (_ARBITRUM_WETH_CODE, bytes.fromhex(data[2:]))
+    placer.place("ERC1967Proxy", book.weth, *arguments, types="(address,bytes)")
 
 
 def _place_usdc(rpc: Rpc, placer: Placer, usdc: str) -> None:
@@ -167,7 +182,7 @@ def _place_v4(placer: Placer, book: ChainBook) -> None:
     placer.place("PoolSwapTest", V4_SWAPS, book.v4_pools, types="(address)")
     tokens_and_factories = (book.permit2, book.weth, book.v2_factory, book.v3_factory)
     hashes = (bytes.fromhex(_V2_PAIR_HASH), bytes.fromhex(_V3_POOL_HASH))
-    others = (book.v4_pools, book.v3_positions, book.v4_positions, _SPOKE_POOLS[book.chain_id])
+    others = (book.v4_pools, book.v3_positions, book.v4_positions, SPOKE_POOLS[book.chain_id])
     placer.place(
         "UniversalRouter",
         book.universal_router,

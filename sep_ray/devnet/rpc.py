@@ -114,7 +114,10 @@ class Rpc:
         receipts = [self.receipt(each, mine=not automine) for each in hashes]
         for transaction, receipt in zip(filled, receipts, strict=True):
             if receipt["status"] != "0x1":
-                raise Rejected("set-up transaction reverted", why=self._reason(transaction))
+                called = {key: str(transaction.get(key))[:42] for key in ("to", "data")}
+                raise Rejected(
+                    "set-up transaction reverted", why=self._reason(transaction), **called
+                )
         return receipts
 
     def receipt(self, tx_hash: str, *, mine: bool = False) -> dict[str, Any]:

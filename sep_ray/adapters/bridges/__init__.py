@@ -1,0 +1,1 @@
+"""Bridges behind settlement's port: Across, Hyperlane, Arbitrum's own, and CCTP."""
