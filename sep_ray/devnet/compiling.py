@@ -32,7 +32,7 @@ def standard_input(files: dict[str, str]) -> str:
             "settings": {
                 "optimizer": {"enabled": True, "runs": 200},
                 "evmVersion": "cancun",
-                "viaIR": True,
+                "viaIR": False,
                 "metadata": {"bytecodeHash": "none", "appendCBOR": False},
                 "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
             },

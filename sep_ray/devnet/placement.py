@@ -14,7 +14,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from sep_ray.adapters.bridges.addresses import ARBITRUM_BRIDGE, SPOKE_POOLS
-from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM, ChainBook
+from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, ChainBook
 from sep_ray.devnet.packages import Artifact, Bundle
 from sep_ray.devnet.rpc import Rpc, call_data, encode_arguments
 from sep_ray.kernel.errors import InvariantBroken
