@@ -124,16 +124,21 @@ class Sender:
 
     async def _approval_jobs(self, lane: Lane, drafts: Sequence[Draft], head: Head) -> list[Job]:
         """Return the approvals that must be mined before these swaps."""
-        wanted = [(draft, self._calls.spender(draft.plan)) for draft in drafts]
+        wanted = [
+            (draft, taker)
+            for draft in drafts
+            for taker in self._calls.takers(self._calls.swap(draft.plan, lane.account).to)
+        ]
         allowed: dict[tuple[str, str], int] = {}
         for spender in sorted({spender for _, spender in wanted}):
             tokens = sorted({d.step.sell.address for d, by in wanted if by == spender})
             units = await self._accounts.allowances(lane.account, spender, tokens, head)
             allowed |= {(t, spender): n for t, n in zip(tokens, units, strict=True)}
         in_use = [
-            (step.sell.address, attempt.to)
+            (step.sell.address, taker)
             for attempt in lane.pending()
             if attempt.purpose is Purpose.SWAP and (step := lane.step_of(attempt)) is not None
+            for taker in self._calls.takers(attempt.to)
         ]
         needed = approvals(wanted, allowed, in_use, self._rules.zero_first)
         return [job for approval in needed for job in self._approval(approval)]

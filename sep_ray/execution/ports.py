@@ -193,11 +193,11 @@ class Calls(Protocol):
     def mixes_venues(self) -> bool:
         """Whether one transaction can pass through pools of different families here."""
 
-    def spender(self, plan: Plan) -> str:
-        """Return who takes the sold token from the account when the plan runs."""
+    def takers(self, router: str) -> tuple[str, ...]:
+        """Return who must be allowed the sold token for a swap that calls this contract."""
 
-    def approval(self, token: str, spender: str, units: int) -> Call:
-        """Allow a spender exactly so much of a token."""
+    def approval(self, token: str, taker: str, units: int) -> Call:
+        """Allow a taker exactly so much of a token."""
 
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write a plan's swap, with its limit and deadline, proceeds to the recipient."""

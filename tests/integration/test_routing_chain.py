@@ -138,7 +138,7 @@ def random_request(snapshot: Snapshot, chance: random.Random, encoder: SwapEncod
         deadline_s=snapshot.block_time_s + 3_600,
         gas_price_wei=chance.choice([0, snapshot.base_fee_wei]),
         venues=chance.choice([frozenset(), frozenset({"uniswap-v2"}), frozenset({"uniswap-v3"})]),
-        mix_venues=encoder.mixes_venues,
+        mix_venues=encoder.mixes_venues and side is Side.SELL,
     )
 
 
@@ -155,10 +155,9 @@ def execute(pair: Pair, chain_id: int, encoder: SwapEncoder, made: Plan) -> tupl
     rpc = pair.rpc(chain_id)
     most = made.limit if made.side is Side.BUY else made.amount_in
     before = held(pair, chain_id, made)
-    calls = [
-        encoder.approval(made.sell.address, encoder.spender(made), most),
-        encoder.swap(made, WHO),
-    ]
+    swap = encoder.swap(made, WHO)
+    takers = encoder.takers(swap.to)
+    calls = [*(encoder.approval(made.sell.address, each, most) for each in takers), swap]
     rpc.transact([{"from": WHO, "to": call.to, "data": call.data} for call in calls])
     after = held(pair, chain_id, made)
     return before[0] - after[0], after[1] - before[1]

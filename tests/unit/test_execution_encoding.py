@@ -1,5 +1,7 @@
 """Calldata equals what a general ABI encoder writes from the contracts' own signatures."""
 
+from dataclasses import replace
+
 import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
@@ -7,20 +9,23 @@ from eth_hash.auto import keccak
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.reverts import explained
+from sep_ray.adapters.evm.v4 import NO_HOOKS, TICK_SPACINGS, pool_id
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.errors import InvariantBroken
-from sep_ray.kernel.units import PPM, Asset, Ppm
-from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route
+from sep_ray.kernel.units import Asset
+from sep_ray.routing.plan import Hop, Path, Plan, route_of
 from sep_ray.routing.pools.pool import Venue
 
 ME = "0x" + "77" * 20
 MAINNET, L2 = BOOKS[ETHEREUM], BOOKS[ARBITRUM]
-V2, V3 = Venue.UNISWAP_V2, Venue.UNISWAP_V3
+V2, V3, V4 = Venue.UNISWAP_V2, Venue.UNISWAP_V3, Venue.UNISWAP_V4
 
 
 def hop(book, venue, sold, bought, fee=3_000, amounts=(1_000, 900)):
+    tokens = sorted((getattr(book, sold), getattr(book, bought)))
+    name = pool_id(*tokens, fee, TICK_SPACINGS[fee]) if venue is V4 else "0x" + "01" * 20
     return Hop(
-        pool="0x" + "01" * 20,
+        pool=name,
         venue=venue,
         fee_ppm=fee,
         token_in=getattr(book, sold),
@@ -31,19 +36,24 @@ def hop(book, venue, sold, bought, fee=3_000, amounts=(1_000, 900)):
     )
 
 
-def plan(book, side, *hops, limit=880, legs=1):
-    path = Path(hops=hops)
+def plan(book, side, *hops, limit=880):
+    return split(book, side, hops, limit=limit)
+
+
+def split(book, side, *paths, limit=880):
+    route = route_of([Path(hops=tuple(hops)) for hops in paths], side)
+    hops = route.legs[0].path.hops
     return Plan(
         sell=Asset(book.chain_id, hops[0].token_in),
         buy=Asset(book.chain_id, hops[-1].token_out),
         side=side,
-        amount_in=path.amount_in,
-        amount_out=path.amount_out,
+        amount_in=route.amount_in,
+        amount_out=route.amount_out,
         limit=limit,
         deadline_s=1_800_000_000,
         block_number=1,
         block_hash="0x" + "02" * 32,
-        route=Route(legs=(Leg(path=path, share_ppm=Ppm(PPM)),) * legs),
+        route=route,
         gas_estimate=100_000,
         gas_price_wei=1,
         gas_cost=None,
@@ -137,7 +147,7 @@ def test_v2_sale_and_purchase():
     )
     written = encoder.swap(purchase, ME)
     assert (written.to, written.data) == (book.v2_router, "0x" + exact.hex())
-    assert encoder.spender(purchase) == book.v2_router
+    assert encoder.takers(written.to) == (book.v2_router,)
 
 
 def test_a_mixed_path_keeps_the_middle_inside_the_router():
@@ -160,8 +170,6 @@ def test_a_mixed_path_keeps_the_middle_inside_the_router():
 
 def test_where_routers_differ_v2_goes_through_its_own():
     book, encoder = L2, SwapEncoder(L2)
-    assert not encoder.mixes_venues
-    assert SwapEncoder(MAINNET).mixes_venues
     for side, name, amount in (
         (Side.SELL, "swapExactTokensForTokens", 1_000),
         (Side.BUY, "swapTokensForExactTokens", 900),
@@ -174,9 +182,16 @@ def test_where_routers_differ_v2_goes_through_its_own():
         )
         written = encoder.swap(swap, ME)
         assert (written.to, written.data) == (book.v2_router, "0x" + expected.hex())
-        assert encoder.spender(swap) == book.v2_router
     v3 = plan(book, Side.SELL, hop(book, V3, "weth", "usdc", 500))
-    assert encoder.spender(v3) == encoder.swap(v3, ME).to == book.swap_router02
+    assert encoder.takers(encoder.swap(v3, ME).to) == (book.swap_router02,)
+    mixed = plan(
+        book,
+        Side.SELL,
+        hop(book, V2, "dai", "weth", amounts=(3_000, 1_000)),
+        hop(book, V3, "weth", "usdc", 500),
+    )
+    assert encoder.swap(mixed, ME).to == book.universal_router
+    assert encoder.takers(book.universal_router) == (book.permit2, book.universal_router)
 
 
 def test_an_approval_is_exact():
@@ -185,11 +200,142 @@ def test_an_approval_is_exact():
     assert (written.to, written.data) == (MAINNET.usdc, "0x" + expected.hex())
 
 
-def test_a_split_route_has_no_encoding_yet():
-    with pytest.raises(InvariantBroken):
-        SwapEncoder(MAINNET).swap(
-            plan(MAINNET, Side.SELL, hop(MAINNET, V3, "weth", "usdc"), legs=2), ME
+def test_what_universal_router_takes_is_allowed_within_permit2():
+    book = MAINNET
+    written = SwapEncoder(book).approval(book.usdc, book.universal_router, 123)
+    types = ["address", "address", "uint160", "uint48"]
+    order = (book.usdc, book.universal_router, 123, 2**48 - 1)
+    expected = call("approve(address,address,uint160,uint48)", types, *order)
+    assert (written.to, written.data) == (book.permit2, "0x" + expected.hex())
+
+
+def test_legs_of_a_sale_meet_in_the_router_and_the_limit_holds_for_their_sum():
+    book, router = MAINNET, "0x" + "00" * 19 + "02"
+    both = split(
+        book,
+        Side.SELL,
+        [hop(book, V3, "weth", "usdc", 500, (700, 600))],
+        [hop(book, V2, "weth", "usdc", amounts=(300, 280))],
+    )
+    assert SwapEncoder(book).swap(both, ME).data == multicall(
+        v3_in(packed(book.weth, 500, book.usdc), router, 700, 0),
+        v2_in([book.weth, book.usdc], router, 300, 0),
+        call(
+            "sweepToken(address,uint256,address)",
+            ["address", "uint256", "address"],
+            *(book.usdc, 880, ME),
+        ),
+    )
+
+
+def test_what_legs_of_a_purchase_may_take_adds_up_to_the_limit():
+    book = MAINNET
+    both = split(
+        book,
+        Side.BUY,
+        [hop(book, V3, "usdc", "weth", 500, (600, 700))],
+        [hop(book, V3, "usdc", "weth", 3_000, (300, 310))],
+        limit=901,
+    )
+    most = [600, 301]
+    assert SwapEncoder(book).swap(both, ME).data == multicall(
+        *(
+            call(
+                "exactOutput((bytes,address,uint256,uint256))",
+                ["(bytes,address,uint256,uint256)"],
+                (packed(book.weth, fee, book.usdc), ME, out, bound),
+            )
+            for fee, out, bound in ((500, 700, most[0]), (3_000, 310, most[1]))
         )
+    )
+
+
+SETTLE, TAKE, SWAP_IN, SWAP_OUT = b"\x0b", b"\x0e", b"\x07", b"\x09"
+V4_SWAP = ["(address,(address,uint24,int24,address,bytes)[],uint128,uint128)"]
+
+
+def v4_input(actions, *params):
+    return encode(["bytes", "bytes[]"], [actions, params])
+
+
+def universal(commands, *inputs):
+    written = call(
+        "execute(bytes,bytes[],uint256)",
+        ["bytes", "bytes[]", "uint256"],
+        *(commands, list(inputs), 1_800_000_000),
+    )
+    return "0x" + written.hex()
+
+
+def test_v4_pools_go_through_the_universal_router():
+    book = L2
+    one = plan(book, Side.SELL, hop(book, V4, "weth", "usdc", 500))
+    written = SwapEncoder(book).swap(one, ME)
+    assert written.to == book.universal_router
+    order = (book.weth, [(book.usdc, 500, 10, NO_HOOKS, b"")], 1_000, 880)
+    assert written.data == universal(
+        b"\x10",
+        v4_input(
+            SETTLE + SWAP_IN + TAKE,
+            encode(["address", "uint256", "bool"], [book.weth, 1_000, True]),
+            encode(V4_SWAP, [order]),
+            encode(["address", "address", "uint256"], [book.usdc, ME, 0]),
+        ),
+    )
+    bought = plan(book, Side.BUY, hop(book, V4, "usdc", "weth", 500), limit=1_005)
+    order = (book.weth, [(book.usdc, 500, 10, NO_HOOKS, b"")], 900, 1_005)
+    assert SwapEncoder(book).swap(bought, ME).data == universal(
+        b"\x10",
+        v4_input(
+            SWAP_OUT + SETTLE + TAKE,
+            encode(V4_SWAP, [order]),
+            encode(["address", "uint256", "bool"], [book.usdc, 0, True]),
+            encode(["address", "address", "uint256"], [book.weth, ME, 0]),
+        ),
+    )
+
+
+def test_legs_through_all_families_are_swept_together():
+    book, router, held = MAINNET, "0x" + "00" * 19 + "02", 1 << 255
+    three = split(
+        book,
+        Side.SELL,
+        [hop(book, V2, "weth", "usdc", amounts=(100, 90))],
+        [
+            hop(book, V3, "weth", "wbtc", 500, (200, 20)),
+            hop(book, V4, "wbtc", "usdc", 3_000, (20, 190)),
+        ],
+    )
+    simple = ["address", "uint256", "uint256", "bytes", "bool"]
+    route = [(book.usdc, 3_000, 60, NO_HOOKS, b"")]
+    assert SwapEncoder(book).swap(three, ME).data == universal(
+        b"\x08\x00\x10\x04",
+        encode(
+            ["address", "uint256", "uint256", "address[]", "bool"],
+            [router, 100, 0, [book.weth, book.usdc], True],
+        ),
+        encode(simple, [router, 200, 0, packed(book.weth, 500, book.wbtc), True]),
+        v4_input(
+            SETTLE + SWAP_IN + TAKE,
+            encode(["address", "uint256", "bool"], [book.wbtc, held, False]),
+            encode(V4_SWAP, [(book.wbtc, route, 0, 0)]),
+            encode(["address", "address", "uint256"], [book.usdc, router, 0]),
+        ),
+        encode(["address", "address", "uint256"], [book.usdc, ME, 880]),
+    )
+
+
+def test_what_no_router_can_do_is_refused():
+    book = MAINNET
+    encoder, through_v2 = SwapEncoder(book), [hop(book, V2, "usdc", "weth")]
+    with pytest.raises(InvariantBroken, match="no call fixes"):
+        encoder.swap(split(book, Side.BUY, through_v2, through_v2), ME)
+    odd = replace(hop(book, V4, "weth", "usdc"), pool="0x" + "05" * 32)
+    with pytest.raises(InvariantBroken, match="usual spacing"):
+        encoder.swap(plan(book, Side.SELL, odd), ME)
+    whole = plan(book, Side.SELL, hop(book, V3, "weth", "usdc"))
+    with pytest.raises(InvariantBroken, match="add up"):
+        encoder.swap(replace(whole, amount_in=whole.amount_in + 1), ME)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +353,14 @@ def test_a_split_route_has_no_encoding_yet():
         (call("Error(string)", ["string"], "own words"), "own words"),
         (call("Panic(uint256)", ["uint256"], 0x11), "panic 0x11: arithmetic overflow"),
         (call("V3TooLittleReceived()", []), "V3TooLittleReceived()"),
+        (
+            call(
+                "ExecutionFailed(uint256,bytes)",
+                ["uint256", "bytes"],
+                *(1, call("V4TooLittleReceived(uint256,uint256)", ["uint256"] * 2, 9, 8)),
+            ),
+            "command 1: V4TooLittleReceived(9, 8)",
+        ),
         (
             call(
                 "ERC20InsufficientBalance(address,uint256,uint256)",

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sep_ray.adapters.evm.abi import WORD, address_word, selector
 from sep_ray.adapters.evm.heads import HeadFeed, newest_head, parse_head, read_heads
-from sep_ray.adapters.evm.multicall import MULTICALL3, aggregate, results
+from sep_ray.adapters.evm.multicall import MULTICALL3, Read, aggregate, results
 from sep_ray.adapters.evm.reverts import explained
 from sep_ray.adapters.evm.rpc import BUSY_CODES, EvmRpc, RpcRefused
 from sep_ray.adapters.evm.rpc import Call as RpcCall
@@ -28,10 +28,20 @@ LOG_SPAN: Final = 1_000
 class EvmChain:
     """Answers execution's ports Chain, Finality and Accounts."""
 
-    def __init__(self, rpc: EvmRpc, feed: HeadFeed, multicall: str = MULTICALL3) -> None:
+    def __init__(
+        self,
+        rpc: EvmRpc,
+        feed: HeadFeed,
+        multicall: str = MULTICALL3,
+        permit2: str = "",
+        paid_by_permit2: frozenset[str] = frozenset(),
+    ) -> None:
+        """What those `paid_by_permit2` may take is written down in `permit2`, not in the token."""
         self._rpc = rpc
         self._feed = feed
         self._multicall = multicall
+        self._permit2 = permit2
+        self._paid_by_permit2 = paid_by_permit2
 
     def heads(self) -> AsyncIterator[Head]:
         """See HeadFeed.heads."""
@@ -91,12 +101,20 @@ class EvmChain:
         """Read all allowances in one call."""
         if not tokens:
             return ()
-        data = selector("allowance(address,address)")
-        data += address_word(account) + address_word(spender)
-        call = aggregate([(token, data) for token in tokens], self._multicall)
+        call = aggregate(
+            [self._allowance(account, spender, token) for token in tokens], self._multicall
+        )
         answer = await self._rpc.request("eth_call", [call, _exactly(at)])
         with reading("allowances"):
             return tuple(_units(answer, len(tokens)))
+
+    def _allowance(self, account: str, spender: str, token: str) -> Read:
+        """Permit2 answers with amount, end and nonce; the amount is the first word there too."""
+        owner, taker = address_word(account), address_word(spender)
+        if spender in self._paid_by_permit2:
+            data = selector("allowance(address,address,address)") + owner + address_word(token)
+            return self._permit2, data + taker
+        return token, selector("allowance(address,address)") + owner + taker
 
     async def arrivals(self, account: str, first: int, last: int) -> tuple[Transfer, ...]:
         """Read Transfer logs from and to the account, at most LOG_SPAN blocks a call."""
@@ -170,9 +188,11 @@ def _exactly(at: Head) -> dict[str, Any]:
 
 
 def _units(answer: str, count: int) -> list[int]:
-    """Read `count` uint256 results of a multicall; 0 where no contract answered with one."""
+    """Read the first words of `count` results of a multicall; 0 where no contract gave one."""
     found = results(answer, count)
-    return [int.from_bytes(data, "big") if data and len(data) == WORD else 0 for data in found]
+    return [
+        int.from_bytes(data[:WORD], "big") if data and len(data) >= WORD else 0 for data in found
+    ]
 
 
 def tagged(reply: Reply) -> Head | None:

@@ -28,6 +28,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "UniswapV2Router: INSUFFICIENT_OUTPUT_AMOUNT": "the price moved past the limit",
         "UniswapV2Router: EXCESSIVE_INPUT_AMOUNT": "the price moved past the limit",
         "UniswapV2: K": "the pool was paid too little",
+        "Insufficient token": "the price moved past the limit",
     }
 )
 """What the short texts of routers and pools mean."""
@@ -64,17 +65,23 @@ _CUSTOM: Final[Mapping[bytes, str]] = {
         "V2TooMuchRequested()",
         "V3TooLittleReceived()",
         "V3TooMuchRequested()",
+        "V4TooLittleReceived(uint256,uint256)",
+        "V4TooMuchRequested(uint256,uint256)",
+        "InsufficientToken()",
+        "PoolNotInitialized()",
         "T()",
         "R()",
     )
 }
+_COMMAND_FAILED: Final = selector("ExecutionFailed(uint256,bytes)")
 _MOST_TEXT: Final = 300
 
 
 def explained(data: bytes) -> str:
     """Return the reason in a failed call's return data: Error, Panic, a custom error, or none.
 
-    Never raises: bytes that fit nothing are shown as hex. Texts are cut at 300 characters.
+    The Universal Router wraps the reason and names the command that failed. Never raises: bytes
+    that fit nothing are shown as hex. Texts are cut at 300 characters.
     """
     if not data:
         return "reverted without a reason"
@@ -84,6 +91,10 @@ def explained(data: bytes) -> str:
     if head == _PANIC and len(body) >= WORD:
         code = words(body)[0]
         return f"panic 0x{code:02x}: {PANICS.get(code, 'unknown')}"
+    if head == _COMMAND_FAILED and len(body) >= 3 * WORD:
+        number, _, size = words(body)[:3]
+        inner = body[3 * WORD : 3 * WORD + size]
+        return f"command {number}: {explained(inner)[:_MOST_TEXT]}"
     if head in _CUSTOM:
         return _custom(_CUSTOM[head], body)
     return f"custom error 0x{data[:100].hex()}"

@@ -70,7 +70,9 @@ async def open_world(
             rpc, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
         )
         feed = HeadFeed(rpc, ws, poll_s=min(max(block_seconds / 4, 0.05), 1.0))
-        chain = EvmChain(rpc, feed, book.multicall3)
+        chain = EvmChain(
+            rpc, feed, book.multicall3, book.permit2, frozenset({book.universal_router})
+        )
         reader = SnapshotReader(
             rpc,
             chain_id=book.chain_id,

@@ -108,13 +108,13 @@ class MemoryCalls:
 
     mixes_venues = True
 
-    def spender(self, plan: Plan) -> str:
-        """Return the router."""
-        return ROUTER
+    def takers(self, router: str) -> tuple[str, ...]:
+        """Return the router itself."""
+        return (router,)
 
-    def approval(self, token: str, spender: str, units: int) -> Call:
+    def approval(self, token: str, taker: str, units: int) -> Call:
         """Allow exactly so much."""
-        return Call(to=token, data=to_hex({"approve": spender, "units": units}))
+        return Call(to=token, data=to_hex({"approve": taker, "units": units}))
 
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write a plan's only path."""
