@@ -23,7 +23,9 @@ V2, V3, V4 = Venue.UNISWAP_V2, Venue.UNISWAP_V3, Venue.UNISWAP_V4
 
 def hop(book, venue, sold, bought, fee=3_000, amounts=(1_000, 900)):
     tokens = sorted((getattr(book, sold), getattr(book, bought)))
-    name = pool_id(*tokens, fee, TICK_SPACINGS[fee]) if venue is V4 else "0x" + "01" * 20
+    name = (
+        pool_id(tokens[0], tokens[1], fee, TICK_SPACINGS[fee]) if venue is V4 else "0x" + "01" * 20
+    )
     return Hop(
         pool=name,
         venue=venue,
