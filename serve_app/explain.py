@@ -60,6 +60,7 @@ from sep_ray.strategy.record import (
     StrategyStarted,
     StrategyStopped,
 )
+from serve_app import explain_transfers
 from serve_app.assets import AssetBook
 
 REMEMBERED: Final = 20_000
@@ -283,4 +284,5 @@ SENTENCES: Final[Mapping[type, Say]] = {
     StrategyResumed: lambda e, _: f"{e.principal} resumed it",
     StrategyPaused: lambda e, _: f"{e.principal} paused it{': ' + e.detail if e.detail else ''}",
     StrategyStopped: lambda e, _: f"{e.principal} stopped it",
+    **{event: (lambda e, _, say=say: say(e)) for event, say in explain_transfers.SENTENCES.items()},
 }

@@ -30,6 +30,13 @@ AMOUNTS: Final = frozenset(
         "data_fee_wei",
         "ledger_units",
         "chain_units",
+        "quoted_out",
+        "least_out",
+        "units_out",
+        "fee_wei",
+        "departed",
+        "arrived",
+        "refunded",
     }
 )
 """Integer fields that may exceed what a client's number type holds; written as strings."""

@@ -29,6 +29,13 @@ class StepStatus(StrEnum):
     EXPIRED = "EXPIRED"
 
 
+class StepKind(StrEnum):
+    """What a step does."""
+
+    SWAP = "swap"  # one asset for another on one chain
+    BRIDGE = "bridge"  # the same money on another chain
+
+
 TERMINAL: Final = frozenset(
     {
         StepStatus.DONE,
@@ -43,6 +50,11 @@ TERMINAL: Final = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A swap of `amount` units on the side named, due at `due` and begun before `deadline`.
+
+    A BRIDGE step moves `amount` of `sell` on `chain_id` to `buy` on another chain. `after` names
+    the steps that fund this one: it waits until all are DONE, and ends with them if one is not;
+    with `takes_all` its amount is then what those gave of the asset it sells. Until it is funded
+    its `due` is its deadline.
 
     The id is derived from the intent and the ordinal, so a repeated decomposition names the
     same steps. `sold`, `bought` and `quoted` (the planned variable side) are smallest units.
@@ -61,6 +73,9 @@ class Step:
     priority: float
     due: Millis
     deadline: Millis
+    kind: StepKind = StepKind.SWAP
+    after: tuple[UUID, ...] = ()
+    takes_all: bool = False
     status: StepStatus = StepStatus.PENDING
     version: int = 0
     tries: int = 0

@@ -48,6 +48,8 @@ class Purpose(StrEnum):
     SWAP = "swap"
     APPROVAL = "approval"
     CANCEL = "cancel"
+    DEPARTURE = "departure"  # hands money to a bridge
+    ARRIVAL = "arrival"  # brings in what a bridge holds on this chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

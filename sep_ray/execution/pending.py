@@ -25,6 +25,9 @@ class Move(StrEnum):
 HOPELESS: Final = frozenset({Refusal.MALFORMED, Refusal.GAS_LIMIT, Refusal.FEE_ABOVE_CAP})
 """Refusals that sending the same bytes again cannot cure."""
 
+TIMELY: Final = frozenset({Purpose.SWAP, Purpose.DEPARTURE})
+"""Purposes whose calls are worth nothing, or can only revert, after the deadline."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
@@ -54,7 +57,7 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
     nothing of ours stands before it, for more. Past its deadline a swap could only revert: then
     its nonce is used up instead.
     """
-    late = at.now >= attempt.deadline and attempt.purpose is Purpose.SWAP
+    late = at.now >= attempt.deadline and attempt.purpose in TIMELY
     if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
         if at.now >= attempt.deadline and at.top and len(attempt.signed) == 1:
             return Move.EXPIRE

@@ -55,6 +55,11 @@ class Reason(StrEnum):
     GAS_LIMIT = "gas_limit"
     REVERTED = "reverted"
     TRIES_SPENT = "tries_spent"
+    NO_BRIDGE = "no_bridge"
+    UNFUNDED = "unfunded"
+    REFUNDED = "refunded"
+    OTHER_ASSET = "other_asset"
+    NEEDS_OPERATOR = "needs_operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

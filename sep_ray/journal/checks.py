@@ -8,7 +8,7 @@ from sep_ray.journal.records import Commit
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.portfolio.ledger import balanced
 
-FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy"})
+FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy", "transfer"})
 """Aggregates whose streams have a current-state row; `account` streams have none."""
 
 

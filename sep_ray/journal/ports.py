@@ -16,11 +16,13 @@ from sep_ray.journal.records import (
     Recorded,
     Submission,
     Tick,
+    TransferFilter,
     Verdict,
 )
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Holding, Posting
+from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
 
@@ -118,6 +120,24 @@ class Attempts(Protocol):
         """
 
 
+class Transfers(Protocol):
+    """Transfers between chains as they stand."""
+
+    async def transfer(self, transfer_id: UUID) -> Transfer | None:
+        """Return one, or None."""
+
+    async def transfers_of(self, step_ids: Sequence[UUID]) -> tuple[Transfer, ...]:
+        """Return the transfers made for these steps, by step and id (the newest last)."""
+
+    async def open_transfers(self, chain_id: ChainId | None) -> tuple[Transfer, ...]:
+        """Return all that have not ended, by id; of one chain those that leave or reach it."""
+
+    async def page_of_transfers(
+        self, wanted: TransferFilter, before: UUID | None, limit: int
+    ) -> tuple[Transfer, ...]:
+        """Return transfers newest first (by id), with ids below `before`."""
+
+
 class Ledger(Protocol):
     """Balances and the lines they are made of."""
 
@@ -125,7 +145,7 @@ class Ledger(Protocol):
         """Return every bucket's non-zero balance, by strategy, asset and bucket."""
 
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
-        """Return, per asset of a chain, the sum of all holdings: what its accounts must hold.
+        """Return, per asset of a chain, what its accounts must hold: available and reserved.
 
         Assets ever held stay listed, with 0 when nothing is left.
         """
@@ -216,6 +236,7 @@ class Store(
     Intents,
     Steps,
     Attempts,
+    Transfers,
     Ledger,
     Leases,
     Strategies,

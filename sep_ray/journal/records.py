@@ -14,10 +14,11 @@ from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.events import AccountEvent
 from sep_ray.portfolio.ledger import Posting
+from sep_ray.settlement.transfer import Transfer, TransferEvent
 from sep_ray.strategy.record import StrategyEvent, StrategyRecord
 
-Event = IntentEvent | StepEvent | AttemptEvent | AccountEvent | StrategyEvent
-State = IntentRecord | Step | Attempt | StrategyRecord
+Event = IntentEvent | StepEvent | AttemptEvent | AccountEvent | StrategyEvent | TransferEvent
+State = IntentRecord | Step | Attempt | StrategyRecord | Transfer
 
 
 class VersionConflict(Transient):
@@ -138,6 +139,16 @@ class IntentFilter:
     strategy_id: str | None = None
     status: str | None = None
     type: str | None = None
+    chain_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFilter:
+    """Which transfers a page holds; None means any. `chain_id` is either end."""
+
+    strategy_id: str | None = None
+    bridge: str | None = None
+    status: str | None = None
     chain_id: int | None = None
 
 

@@ -1,8 +1,9 @@
 """Double-entry postings. In every group, the deltas of each asset sum to zero (P8).
 
 Holdings (AVAILABLE, RESERVED, IN_FLIGHT, REFUND_DUE) never go below zero, and for each asset
-their sum over all strategies is what the chain's accounts hold. A line that rests on a fact names
-the account whose balance the fact moved, so the ledger knows what each account holds as well;
+their sum over all strategies is all there is: what the chain's accounts hold (ON_ACCOUNT) and what
+bridges hold for us or owe us (portfolio/transit.py). A line that rests on a fact names the account
+whose balance the fact moved, so the ledger knows what each account holds as well;
 whose units those are is no matter of accounts, so moves between strategies or buckets name none.
 The other buckets are the
 world outside: where funds came from and what became of them; their balances run negative when
@@ -35,14 +36,16 @@ class Bucket(StrEnum):
     IN_FLIGHT = "in_flight"
     REFUND_DUE = "refund_due"
     FUNDING = "funding"  # outside: deposits and withdrawals
-    SPENT = "spent"  # outside: sold to a market
-    RECEIVED = "received"  # outside: bought from a market
+    SPENT = "spent"  # outside: sold to a market, or delivered by a bridge on another chain
+    RECEIVED = "received"  # outside: bought from a market, or come from another chain
     GAS = "gas"  # outside: paid to a chain
 
 
 HOLDINGS: Final = frozenset(
     {Bucket.AVAILABLE, Bucket.RESERVED, Bucket.IN_FLIGHT, Bucket.REFUND_DUE}
 )
+ON_ACCOUNT: Final = frozenset({Bucket.AVAILABLE, Bucket.RESERVED})
+"""Holdings that stand on the chain's accounts; the others are with bridges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ def fund(
     asset: Asset, units: int, proof: str, strategy_id: str = TREASURY, *, account: str
 ) -> tuple[Posting, ...]:
     """Money arrived on (or, negative, left) the account by somebody else's doing."""
-    return _pair(strategy_id, asset, units, Bucket.FUNDING, Bucket.AVAILABLE, proof, account)
+    return pair(strategy_id, asset, units, Bucket.FUNDING, Bucket.AVAILABLE, proof, account)
 
 
 def allocate(asset: Asset, units: int, source: str, target: str) -> tuple[Posting, ...]:
@@ -89,12 +92,12 @@ def allocate(asset: Asset, units: int, source: str, target: str) -> tuple[Postin
 
 def reserve(strategy_id: str, asset: Asset, units: int) -> tuple[Posting, ...]:
     """Set units aside for a step that is about to be sent."""
-    return _pair(strategy_id, asset, units, Bucket.AVAILABLE, Bucket.RESERVED)
+    return pair(strategy_id, asset, units, Bucket.AVAILABLE, Bucket.RESERVED)
 
 
 def release(strategy_id: str, asset: Asset, units: int) -> tuple[Posting, ...]:
     """Give back what a step set aside and did not use."""
-    return _pair(strategy_id, asset, units, Bucket.RESERVED, Bucket.AVAILABLE)
+    return pair(strategy_id, asset, units, Bucket.RESERVED, Bucket.AVAILABLE)
 
 
 def fill(
@@ -111,9 +114,9 @@ def fill(
     """Book a swap: what was sold leaves the reserve, the rest of it returns, the bought arrives."""
     rest = release(strategy_id, sell, reserved - sold) if reserved > sold else ()
     return (
-        *_pair(strategy_id, sell, sold, Bucket.RESERVED, Bucket.SPENT, proof, account),
+        *pair(strategy_id, sell, sold, Bucket.RESERVED, Bucket.SPENT, proof, account),
         *rest,
-        *_pair(strategy_id, buy, bought, Bucket.RECEIVED, Bucket.AVAILABLE, proof, account),
+        *pair(strategy_id, buy, bought, Bucket.RECEIVED, Bucket.AVAILABLE, proof, account),
     )
 
 
@@ -175,7 +178,7 @@ def balanced(postings: Iterable[Posting]) -> None:
         raise InvariantBroken("postings do not balance", off=wrong)
 
 
-def _pair(
+def pair(
     strategy_id: str,
     asset: Asset,
     units: int,
@@ -184,7 +187,7 @@ def _pair(
     proof: str = "",
     account: str = "",
 ) -> tuple[Posting, ...]:
-    """Move units between buckets; the side that is a holding names the account, if one does."""
+    """Move units between buckets; the side that stands on the account names it, if one does."""
     return tuple(
         Posting(
             strategy_id=strategy_id,
@@ -192,7 +195,7 @@ def _pair(
             bucket=bucket,
             delta=delta,
             proof=proof,
-            account=account if bucket in HOLDINGS else "",
+            account=account if bucket in ON_ACCOUNT else "",
         )
         for bucket, delta in ((source, -units), (target, units))
     )

@@ -128,6 +128,7 @@ class Transfer:
     * `fee_wei`: the source chain's coin that goes along with the departure as the bridge's fee
     * `memo`, `reference`: the adapter's own words, opaque to all others: what `depart` wrote down,
       and under which name (deposit id, message id, ticket) the bridge knows the movement
+    * `claim_gas`: gas units a claim of ours takes on the target chain, 0 if somebody else claims
     * `expires_at`: after which the bridge owes a refund, by the target chain's clock; None: never
     * `watch_from`: the target chain's block from which an arrival is looked for
     * `departed`, `arrived`, `refunded`: units that chains say have moved; 0 until they do
@@ -152,6 +153,7 @@ class Transfer:
     p50_ms: int
     p95_ms: int
     planned_at: Millis
+    claim_gas: int = 0
     expires_at: Millis | None = None
     watch_from: int = 0
     memo: str = ""

@@ -26,7 +26,9 @@ from sep_ray.intent.states import Status
 from sep_ray.journal.checks import FOLDED
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.kernel.errors import InvariantBroken, Rejected
-from sep_ray.portfolio.ledger import HOLDINGS, Bucket
+from sep_ray.portfolio.ledger import HOLDINGS, ON_ACCOUNT, Bucket
+from sep_ray.settlement.transfer import TERMINAL as SETTLED
+from sep_ray.settlement.transfer import TransferStatus
 from sep_ray.strategy.record import StrategyStatus
 from tests.fixtures.stores import PostgresWorld
 
@@ -87,10 +89,13 @@ def test_the_checks_name_every_state_of_the_code(database_url: str) -> None:
     assert _allowed(schema, "holdings_not_negative") == set(Bucket) - HOLDINGS
     assert _allowed(schema, "events_aggregate_check") == FOLDED | {"account"}
     assert _allowed(schema, "attempts_one_live_per_nonce") == set(AttemptStatus) - TERMINAL
+    assert _allowed(schema, "transfers_status_check") == set(TransferStatus)
+    assert _allowed(schema, "transfers_one_open_per_step") == SETTLED
+    assert _words(SQL["open_transfers"]) == SETTLED
     for query in ("live_attempts", "live_on"):
         assert _words(SQL[query]) == set(AttemptStatus) - TERMINAL
     assert _words(SQL["open_intents"]) == set(Status) - ENDED
-    assert _words(SQL["totals"]) == set(HOLDINGS)
+    assert _words(SQL["totals"]) == set(ON_ACCOUNT)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ from tests.fixtures.api import ACQUIRE, bench, problem_of
 from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
+    "claim_gas",
+    "claims",
+    "cost_ppm",
+    "p50_ms",
+    "p95_ms",
+    "watch_from",
     "block_number",
     "burst_cap",
     "gas_limit",

@@ -30,16 +30,20 @@ from sep_ray.journal.records import (
     State,
     Submission,
     Tick,
+    TransferFilter,
     Verdict,
     VersionConflict,
 )
 from sep_ray.journal.standing import Standing
 from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import Asset, ChainId
-from sep_ray.portfolio.ledger import HOLDINGS, Holding, Posting
+from sep_ray.portfolio.ledger import ON_ACCOUNT, Holding, Posting
+from sep_ray.settlement.transfer import TERMINAL as SETTLED
+from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
-S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord)
+S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer)
 
 
 class MemoryStore:
@@ -66,11 +70,12 @@ class MemoryStore:
 
     async def commit(self, commit: Commit) -> tuple[Recorded, ...]:
         self._standing.fences = self._leases.fences(self._clock.now())
+        self._require_one_transfer(commit)
         self._standing.take(commit)
         for state in commit.states:
             self._states[type(state)][state.stream_id] = state
         for line in commit.postings:
-            if line.account and line.bucket in HOLDINGS:
+            if line.account and line.bucket in ON_ACCOUNT:
                 key = line.account, line.asset
                 self._accounts[key] = self._accounts.get(key, 0) + line.delta
         if commit.postings:
@@ -174,6 +179,36 @@ class MemoryStore:
         ]
         return max(used) + 1 if used else None
 
+    async def transfer(self, transfer_id: UUID) -> Transfer | None:
+        return self._get(Transfer, f"transfer/{transfer_id}")
+
+    async def transfers_of(self, step_ids: Sequence[UUID]) -> tuple[Transfer, ...]:
+        wanted = set(step_ids)
+        found = (each for each in self._all(Transfer) if each.step_id in wanted)
+        return tuple(sorted(found, key=attrgetter("step_id", "id")))
+
+    async def open_transfers(self, chain_id: ChainId | None) -> tuple[Transfer, ...]:
+        found = (
+            each
+            for each in self._all(Transfer)
+            if each.status not in SETTLED and chain_id in (None, *_ends(each))
+        )
+        return tuple(sorted(found, key=attrgetter("id")))
+
+    async def page_of_transfers(
+        self, wanted: TransferFilter, before: UUID | None, limit: int
+    ) -> tuple[Transfer, ...]:
+        found = (
+            each
+            for each in self._all(Transfer)
+            if wanted.strategy_id in (None, each.strategy_id)
+            and wanted.bridge in (None, each.bridge)
+            and wanted.status in (None, each.status)
+            and wanted.chain_id in (None, *_ends(each))
+            and (before is None or each.id < before)
+        )
+        return tuple(sorted(found, key=attrgetter("id"), reverse=True)[:limit])
+
     async def holdings(self, strategy_id: str | None = None) -> tuple[Holding, ...]:
         return tuple(
             Holding(strategy_id=owner, asset=asset, bucket=bucket, units=units)
@@ -184,7 +219,7 @@ class MemoryStore:
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
         sums: dict[Asset, int] = {}
         for (_, asset, bucket), units in sorted(self._standing.units.items()):
-            if asset.chain_id == chain_id and bucket in HOLDINGS:
+            if asset.chain_id == chain_id and bucket in ON_ACCOUNT:
                 sums[asset] = sums.get(asset, 0) + units
         return sums
 
@@ -241,6 +276,16 @@ class MemoryStore:
     ) -> tuple[Tick, ...]:
         pair: Mapping[int, Tick] = self._ticks.get((chain_id, base, quote), {})
         return tuple(pair[number] for number in sorted(pair)[-limit:])
+
+    def _require_one_transfer(self, commit: Commit) -> None:
+        """Refuse a second open transfer of a step."""
+        moved = [state for state in commit.states if isinstance(state, Transfer)]
+        if not moved:
+            return
+        after = {each.id: each for each in (*self._all(Transfer), *moved)}
+        still = [each.step_id for each in after.values() if each.status not in SETTLED]
+        if len(set(still)) != len(still):
+            raise InvariantBroken("a step has two open transfers", step_id=str(moved[0].step_id))
 
     def _get(self, cls: type[S], stream_id: str) -> S | None:
         found = self._states[cls].get(stream_id)
@@ -332,3 +377,7 @@ def _matches(record: IntentRecord, wanted: IntentFilter) -> bool:
         (wanted.chain_id, record.intent.chain_id),
     )
     return all(want is None or want == has for want, has in pairs)
+
+
+def _ends(transfer: Transfer) -> tuple[ChainId, ChainId]:
+    return transfer.source.chain_id, transfer.target.chain_id

@@ -16,6 +16,8 @@ from sep_ray.journal.records import Recorded, State
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset
 from sep_ray.portfolio.ledger import Bucket, Posting
+from sep_ray.settlement.transfer import TERMINAL as SETTLED
+from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
 Columns = list[list[Any]]
@@ -80,13 +82,19 @@ def state_row(state: State) -> tuple[Any, ...]:
                 state.id, state.step_id, state.chain_id, state.account, state.nonce, state.status,
                 hashes, state.version, body,
             )  # fmt: skip
+        case Transfer():
+            return (
+                state.id, state.step_id, state.strategy_id, state.bridge, state.source.chain_id,
+                state.target.chain_id, state.status, state.version, body,
+            )  # fmt: skip
         case StrategyRecord():
             return state.id, state.status, state.version, body
 
 
 def write_order(state: State) -> tuple[bool, str]:
-    """Sort key: ended attempts before live ones, the rest by stream, everywhere alike."""
+    """Sort key: what has ended before what lives, the rest by stream, everywhere alike."""
     live = isinstance(state, Attempt) and state.status not in TERMINAL
+    live |= isinstance(state, Transfer) and state.status not in SETTLED
     return live, state.stream_id
 
 
@@ -100,4 +108,5 @@ _WRITES: Final[Mapping[type[Any], str]] = {
     Step: "write_steps",
     Attempt: "write_attempts",
     StrategyRecord: "write_strategies",
+    Transfer: "write_transfers",
 }

@@ -186,7 +186,7 @@ CREATE TABLE public.events (
     causation_id uuid,
     previous_hash bytea NOT NULL,
     hash bytea NOT NULL,
-    CONSTRAINT events_aggregate_check CHECK ((aggregate = ANY (ARRAY['intent'::text, 'step'::text, 'attempt'::text, 'account'::text, 'strategy'::text]))),
+    CONSTRAINT events_aggregate_check CHECK ((aggregate = ANY (ARRAY['intent'::text, 'step'::text, 'attempt'::text, 'account'::text, 'strategy'::text, 'transfer'::text]))),
     CONSTRAINT events_hash_check CHECK ((length(hash) = 32)),
     CONSTRAINT events_previous_hash_check CHECK ((length(previous_hash) = 32)),
     CONSTRAINT events_version_check CHECK ((version > 0))
@@ -284,6 +284,19 @@ CREATE TABLE public.strategy_states (
     state text NOT NULL,
     CONSTRAINT strategy_states_version_check CHECK ((version > 0))
 );
+CREATE TABLE public.transfers (
+    id uuid NOT NULL,
+    step_id uuid NOT NULL,
+    strategy_id text NOT NULL,
+    bridge text NOT NULL,
+    source_chain bigint NOT NULL,
+    target_chain bigint NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT transfers_status_check CHECK ((status = ANY (ARRAY['PLANNED'::text, 'RESERVED'::text, 'DEPARTURE_SIGNED'::text, 'DEPARTURE_INCLUDED'::text, 'DEPARTURE_FINAL'::text, 'IN_FLIGHT'::text, 'CLAIMABLE'::text, 'ARRIVAL_SENT'::text, 'ARRIVAL_INCLUDED'::text, 'ARRIVED'::text, 'DELAYED'::text, 'ATTESTATION_EXPIRED'::text, 'SLOW_FILL'::text, 'MANUAL_REDEEM'::text, 'DELIVERED_OTHER_ASSET'::text, 'EXPIRED_REFUND_DUE'::text, 'REFUNDED'::text, 'INDETERMINATE'::text, 'NEEDS_OPERATOR'::text, 'ABANDONED'::text]))),
+    CONSTRAINT transfers_version_check CHECK ((version > 0))
+);
 ALTER TABLE ONLY public.account_units
     ADD CONSTRAINT account_units_pkey PRIMARY KEY (account, asset);
 ALTER TABLE ONLY public.attempts
@@ -312,6 +325,8 @@ ALTER TABLE ONLY public.strategies
     ADD CONSTRAINT strategies_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.strategy_states
     ADD CONSTRAINT strategy_states_pkey PRIMARY KEY (strategy_id);
+ALTER TABLE ONLY public.transfers
+    ADD CONSTRAINT transfers_pkey PRIMARY KEY (id);
 CREATE INDEX account_units_chain ON public.account_units USING btree (chain_id, account);
 CREATE INDEX attempts_hash ON public.attempts USING gin (hashes);
 CREATE INDEX attempts_nonce ON public.attempts USING btree (chain_id, account, nonce) WHERE (status <> 'EXPIRED'::text);
@@ -331,5 +346,8 @@ CREATE INDEX steps_intent ON public.steps USING btree (intent_id, ordinal);
 CREATE INDEX steps_pending_due ON public.steps USING btree (due, intent_id) WHERE (status = 'PENDING'::text);
 CREATE INDEX steps_ready ON public.steps USING btree (chain_id, priority DESC, deadline, id) WHERE (status = 'READY'::text);
 CREATE INDEX steps_ready_deadline ON public.steps USING btree (deadline, intent_id) WHERE (status = 'READY'::text);
+CREATE UNIQUE INDEX transfers_one_open_per_step ON public.transfers USING btree (step_id) WHERE (status <> ALL (ARRAY['ARRIVED'::text, 'REFUNDED'::text, 'ABANDONED'::text]));
+CREATE INDEX transfers_step ON public.transfers USING btree (step_id, id);
+CREATE INDEX transfers_strategy ON public.transfers USING btree (strategy_id, id);
 CREATE TRIGGER events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER postings_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.postings FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();

@@ -26,15 +26,17 @@ from sep_ray.journal.records import (
     Recorded,
     Submission,
     Tick,
+    TransferFilter,
     Verdict,
     VersionConflict,
 )
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Bucket, Holding, Posting
+from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
-S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord)
+S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer)
 
 _NIL = UUID(int=0)
 
@@ -146,6 +148,21 @@ class PostgresStore:
     async def next_nonce(self, chain_id: ChainId, account: str) -> int | None:
         row = await self._readers.row(SQL["next_nonce"], chain_id, account)
         return None if row is None else row[0]
+
+    async def transfer(self, transfer_id: UUID) -> Transfer | None:
+        return await self._one(Transfer, "transfers", [transfer_id])
+
+    async def transfers_of(self, step_ids: Sequence[UUID]) -> tuple[Transfer, ...]:
+        return await self._many(Transfer, "transfers_of", list(step_ids))
+
+    async def open_transfers(self, chain_id: ChainId | None) -> tuple[Transfer, ...]:
+        return await self._many(Transfer, "open_transfers", chain_id)
+
+    async def page_of_transfers(
+        self, wanted: TransferFilter, before: UUID | None, limit: int
+    ) -> tuple[Transfer, ...]:
+        fits = wanted.strategy_id, wanted.bridge, wanted.status, wanted.chain_id
+        return await self._many(Transfer, "page_of_transfers", *fits, before, limit)
 
     async def holdings(self, strategy_id: str | None = None) -> tuple[Holding, ...]:
         found = (

@@ -16,7 +16,7 @@ WITH lines AS (
 ), moved AS (
     INSERT INTO account_units AS a (account, chain_id, asset, units)
     SELECT account, chain_id, asset, sum(delta) FROM lines
-    WHERE account <> '' AND bucket IN ('available', 'reserved', 'in_flight', 'refund_due')
+    WHERE account <> '' AND bucket IN ('available', 'reserved')
     GROUP BY account, chain_id, asset
     ON CONFLICT (account, asset) DO UPDATE SET units = a.units + excluded.units
 )
@@ -39,7 +39,7 @@ WHERE units <> 0 AND ($1::text IS NULL OR strategy_id = $1);
 -- name: totals
 -- What a chain's accounts must hold.
 SELECT asset, sum(units) AS units FROM balances
-WHERE chain_id = $1 AND bucket IN ('available', 'reserved', 'in_flight', 'refund_due')
+WHERE chain_id = $1 AND bucket IN ('available', 'reserved')
 GROUP BY asset;
 
 -- name: account_units

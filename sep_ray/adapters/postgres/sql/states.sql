@@ -44,6 +44,19 @@ FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[]) AS n (id, status,
 ON CONFLICT (id) DO UPDATE
 SET status = excluded.status, version = excluded.version, body = excluded.body;
 
+-- name: write_transfers
+-- Store transfers as they stand; the caller sends ended ones first.
+INSERT INTO transfers (
+    id, step_id, strategy_id, bridge, source_chain, target_chain, status, version, body
+)
+SELECT id, step_id, strategy_id, bridge, source_chain, target_chain, status, version, body::json
+FROM unnest(
+    $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
+    $8::integer[], $9::text[]
+) AS n (id, step_id, strategy_id, bridge, source_chain, target_chain, status, version, body)
+ON CONFLICT (id) DO UPDATE
+SET status = excluded.status, version = excluded.version, body = excluded.body;
+
 -- name: intents
 -- Intents by id.
 SELECT body FROM intents WHERE id = ANY ($1::uuid[]) ORDER BY id;
@@ -132,6 +145,32 @@ SELECT body FROM attempts WHERE hashes @> ARRAY[$1::text] LIMIT 1;
 -- name: next_nonce
 -- One above the highest nonce used or held.
 SELECT max(nonce) + 1 FROM attempts WHERE chain_id = $1 AND account = $2 AND status <> 'EXPIRED';
+
+-- name: transfers
+-- Transfers by id.
+SELECT body FROM transfers WHERE id = ANY ($1::uuid[]);
+
+-- name: transfers_of
+-- The transfers made for steps.
+SELECT body FROM transfers WHERE step_id = ANY ($1::uuid[]) ORDER BY step_id, id;
+
+-- name: open_transfers
+-- Transfers that have not ended, of all chains (null) or with one end on this one.
+SELECT body FROM transfers
+WHERE status NOT IN ('ARRIVED', 'REFUNDED', 'ABANDONED')
+    AND ($1::bigint IS NULL OR source_chain = $1 OR target_chain = $1)
+ORDER BY id;
+
+-- name: page_of_transfers
+-- Transfers below an id, newest first, that fit the filter; null fits all.
+SELECT body FROM transfers
+WHERE ($1::text IS NULL OR strategy_id = $1)
+    AND ($2::text IS NULL OR bridge = $2)
+    AND ($3::text IS NULL OR status = $3)
+    AND ($4::bigint IS NULL OR source_chain = $4 OR target_chain = $4)
+    AND ($5::uuid IS NULL OR id < $5)
+ORDER BY id DESC
+LIMIT $6;
 
 -- name: strategies
 -- Strategies, all (null) or one.
