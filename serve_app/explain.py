@@ -233,6 +233,13 @@ def _short(tx_hash: str) -> str:
 
 
 Say = Callable[[Any, Context], str]
+
+
+def _plain(say: Callable[[Any], str]) -> Say:
+    """Return a sentence that needs nothing beside its event."""
+    return lambda event, _: say(event)
+
+
 SENTENCES: Final[Mapping[type, Say]] = {
     IntentAccepted: _accepted,
     IntentDecomposed: _decomposed,

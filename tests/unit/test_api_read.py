@@ -28,6 +28,10 @@ from tests.fixtures.api import ACQUIRE, bench, problem_of
 from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
+    "departed_at",
+    "expires_at",
+    "planned_at",
+    "updated_at",
     "claim_gas",
     "claims",
     "cost_ppm",
