@@ -240,7 +240,7 @@ def _plain(say: Callable[[Any], str]) -> Say:
     return lambda event, _: say(event)
 
 
-SENTENCES: Final[Mapping[type, Say]] = {
+_HERE: Final[Mapping[type, Say]] = {
     IntentAccepted: _accepted,
     IntentDecomposed: _decomposed,
     IntentCancelRequested: lambda e, _: f"{e.principal} asked to stop; nothing more begins",
@@ -293,3 +293,8 @@ SENTENCES: Final[Mapping[type, Say]] = {
     StrategyStopped: lambda e, _: f"{e.principal} stopped it",
     **{event: (lambda e, _, say=say: say(e)) for event, say in explain_transfers.SENTENCES.items()},
 }
+SENTENCES: Final[Mapping[type, Say]] = {
+    **_HERE,
+    **{event: _plain(say) for event, say in explain_transfers.SENTENCES.items()},
+}
+"""What every kind of event says of itself."""
