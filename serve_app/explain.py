@@ -291,7 +291,6 @@ _HERE: Final[Mapping[type, Say]] = {
     StrategyResumed: lambda e, _: f"{e.principal} resumed it",
     StrategyPaused: lambda e, _: f"{e.principal} paused it{': ' + e.detail if e.detail else ''}",
     StrategyStopped: lambda e, _: f"{e.principal} stopped it",
-    **{event: (lambda e, _, say=say: say(e)) for event, say in explain_transfers.SENTENCES.items()},
 }
 SENTENCES: Final[Mapping[type, Say]] = {
     **_HERE,
