@@ -53,6 +53,8 @@ class Lane:
         self.attempts: dict[UUID, Attempt] = {}
         self.steps: dict[UUID, Step] = {}
         self.plans: dict[UUID, Plan] = {}
+        self.own: set[UUID] = set()
+        """Signed here since the journal was last read: nobody else can have sent them."""
         self.refused: dict[UUID, Refusal] = {}
         self.unsure: set[UUID] = set()
         self.missing: dict[UUID, int] = {}
@@ -101,6 +103,7 @@ class Lane:
         self.attempts = {attempt.id: attempt for attempt in attempts}
         self.steps = {step.id: step for step in steps}
         self.plans = {key: plan for key, plan in self.plans.items() if key in self.attempts}
+        self.own.clear()
         self.refused.clear()
         self.unsure.clear()
         self.missing.clear()
@@ -115,6 +118,7 @@ class Lane:
         if attempt.status in TERMINAL:
             self.attempts.pop(attempt.id, None)
             self.missing.pop(attempt.id, None)
+            self.own.discard(attempt.id)
             self.refused.pop(attempt.id, None)
             self.unsure.discard(attempt.id)
         else:

@@ -160,6 +160,7 @@ class Launcher:
         for booking, (_, job), durable in zip(bookings, prepared, written, strict=True):
             if durable:
                 kept.append(booking.attempt)
+                lane.own.add(booking.attempt.id)
                 self._tell("attempt_prepared", booking.attempt)
                 if job.draft is not None:
                     lane.plans[booking.attempt.id] = job.draft.plan
@@ -198,6 +199,7 @@ class Launcher:
                 top=attempt.nonce == lane.next_nonce - 1,
                 refused=lane.refused.get(attempt.id),
                 unsure=attempt.id in lane.unsure,
+                own=attempt.id in lane.own,
                 resend_blocks=self._rules.resend_blocks,
                 stall_blocks=self._rules.stall_blocks,
             )

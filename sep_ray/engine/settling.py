@@ -106,6 +106,8 @@ class Settler:
         whole = await self._withdraw(lane, gone, receipts, reasons)
         whole &= await self._book(lane, mined, receipts, reasons)
         whole &= await self._give_up(lane, mined, receipts, head)
+        if lane.stale:  # what stands in the journal is not sure, so nothing of it is final
+            return False
         whole &= await self._finalize(lane, head)
         lane.seen = head
         return whole and not lane.unsettled

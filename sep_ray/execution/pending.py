@@ -37,6 +37,7 @@ class Circumstances:
     * `top`: no attempt of ours has a higher nonce
     * `refused`: the node's last word in this process, None when it took the bytes or never spoke
     * `unsure`: the last handing over had no answer
+    * `own`: signed by this process since it read the journal, so nobody before it can have sent it
     """
 
     head: Head
@@ -45,6 +46,7 @@ class Circumstances:
     top: bool
     refused: Refusal | None
     unsure: bool
+    own: bool
     resend_blocks: int
     stall_blocks: int
 
@@ -59,7 +61,7 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
     """
     late = at.now >= attempt.deadline and attempt.purpose in TIMELY
     if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
-        if at.now >= attempt.deadline and at.top and len(attempt.signed) == 1:
+        if at.now >= attempt.deadline and _never_sent(attempt, at):
             return Move.EXPIRE
         return _after_refusal(attempt, at, at.refused, late)
     if attempt.newest.max_fee_wei < at.head.next_base_fee_wei:
@@ -70,6 +72,15 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
     if at.first and waited > 0 and waited % at.stall_blocks == 0:
         return _raise(attempt, late)
     return Move.SEND if waited > 0 and waited % at.resend_blocks == 0 else Move.WAIT
+
+
+def _never_sent(attempt: Attempt, at: Circumstances) -> bool:
+    """Whether nobody holds these bytes and no later nonce needs theirs: then it may be given back.
+
+    A nonce that is used already may have been used by them.
+    """
+    alone = at.own and at.top and len(attempt.signed) == 1
+    return alone and at.refused is not Refusal.NONCE_TOO_LOW
 
 
 def _after_refusal(attempt: Attempt, at: Circumstances, refused: Refusal, late: bool) -> Move:

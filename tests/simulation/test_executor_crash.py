@@ -271,6 +271,10 @@ async def test_p6_what_never_arrived_is_sent_again_at_the_next_head():
     await sim.check()
 
 
+class Lost(IndeterminateError):
+    """Nobody knows, and it did not happen."""
+
+
 class Flaky:
     """A store whose database goes away: before a commit, or with its answer."""
 
@@ -282,7 +286,7 @@ class Flaky:
 
     async def commit(self, commit):
         error = self._errors.pop(0) if self._errors else None
-        if isinstance(error, IndeterminateError):
+        if isinstance(error, IndeterminateError) and not isinstance(error, Lost):
             await self._inner.commit(commit)
         if error is not None:
             raise error
@@ -344,3 +348,24 @@ async def _until(check):
             return
         await asyncio.sleep(0.001)
     raise AssertionError("never")
+
+
+async def test_p7_what_could_not_be_withdrawn_is_not_made_final_on_an_old_receipt():
+    """The withdrawal of a swap is lost on its way; by now its old block would be deep enough."""
+    sim = await _funded()
+    sim.store = Flaky(sim.store, [])
+    sim.executor = sim.new_executor("unlucky")
+    await sim.executor.start()
+    step_id = await sim.add()
+    await sim.executor.turn()
+    await sim.tick()
+    sim.chain.reorganise(1)
+    for _ in range(sim.rules.confirmations):
+        sim.chain.mine()
+    sim.store._errors = [None, Lost("lost before committing")]
+    await sim.executor.on_head(sim.chain.newest.head)
+    finals = [a for a in await sim.attempts() if a.status is AttemptStatus.FINAL]
+    assert not finals
+    await sim.settle()
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()

@@ -50,6 +50,7 @@ CALM = Circumstances(
     top=True,
     refused=None,
     unsure=False,
+    own=True,
     resend_blocks=2,
     stall_blocks=4,
 )
@@ -106,7 +107,8 @@ def test_p12_every_refusal_leads_somewhere(refusal):
     elif refusal is Refusal.REPLACEMENT_UNDERPRICED:
         expected = Move.BUMP
     assert next_move(PREPARED, refused) is expected
-    assert next_move(PREPARED, replace(refused, now=LATE)) is Move.EXPIRE
+    used = refusal is Refusal.NONCE_TOO_LOW  # perhaps by these very bytes
+    assert next_move(PREPARED, replace(refused, now=LATE)) is (Move.SEND if used else Move.EXPIRE)
 
 
 def test_p6_what_any_node_may_hold_is_never_given_up():
@@ -115,6 +117,11 @@ def test_p6_what_any_node_may_hold_is_never_given_up():
     twice = replace(PREPARED, signed=(SIGNED, SIGNED))
     assert next_move(twice, late) is not Move.EXPIRE
     assert next_move(PREPARED, replace(late, top=False)) is not Move.EXPIRE
+
+
+def test_p6_what_an_earlier_process_may_have_sent_is_never_given_up():
+    found_in_the_journal = replace(CALM, now=LATE, refused=Refusal.POOL_FULL, own=False)
+    assert next_move(PREPARED, found_in_the_journal) is Move.SEND
 
 
 def test_hopeless_bytes_are_replaced_once():
