@@ -180,7 +180,11 @@ class MemoryChain:
 
     async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
         """Take signed bytes into the pool, or say why not."""
-        return tuple(self._admit(Transaction.read(each.raw)) for each in signed)
+        return tuple(self.deliver(each) for each in signed)
+
+    def deliver(self, signed: Signed) -> Verdict:
+        """Take one transaction, as `send` does."""
+        return self._admit(Transaction.read(signed.raw))
 
     async def heads(self) -> AsyncIterator[Head]:
         """Yield the newest header whenever there is a new one."""

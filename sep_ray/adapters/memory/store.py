@@ -22,6 +22,7 @@ from sep_ray.journal.records import (
     Accepted,
     Append,
     Commit,
+    Fence,
     IntentFilter,
     KeyReused,
     Lease,
@@ -68,8 +69,12 @@ class MemoryStore:
         self._ticks: dict[tuple[ChainId, Asset, Asset], dict[int, Tick]] = defaultdict(dict)
         self._written = asyncio.Event()
 
+    def fences(self) -> frozenset[Fence]:
+        """Return the fences under which a commit counts now."""
+        return self._leases.fences(self._clock.now())
+
     async def commit(self, commit: Commit) -> tuple[Recorded, ...]:
-        self._standing.fences = self._leases.fences(self._clock.now())
+        self._standing.fences = self.fences()
         self._require_one_transfer(commit)
         self._standing.take(commit)
         for state in commit.states:
@@ -347,7 +352,7 @@ class MemoryStore:
                 previous_hash=previous,
                 hash=b"",
             )
-            row = replace(row, hash=_link(row, previous))
+            row = replace(row, hash=_linked(row, previous, kind, body))
             rows.append(row)
             self._events.append(row)
         self._written.set()
@@ -356,7 +361,10 @@ class MemoryStore:
 
 
 def _link(row: Recorded, previous: bytes) -> bytes:
-    kind, body = encode_event(row.event)
+    return _linked(row, previous, *encode_event(row.event))
+
+
+def _linked(row: Recorded, previous: bytes, kind: str, body: bytes) -> bytes:
     return link(
         previous,
         stream_id=row.stream_id,
