@@ -12,7 +12,7 @@ import pytest
 
 from tools.install import ROOT
 
-SHELLS = {"adapters", "devnet", "bootstrap", "settings", "logs"}
+SHELLS = {"adapters", "devnet", "simulation", "bootstrap", "settings", "logs"}
 
 
 def contracts() -> dict[str, dict[str, Any]]:
@@ -35,6 +35,7 @@ def test_the_layers_are_the_flow() -> None:
     assert contracts()["flow"]["layers"] == [
         "(bootstrap)",
         "(logs) : (settings)",
+        "(simulation)",
         "(adapters) : (devnet)",
         "(engine) : (pipeline)",
         "(backtest)",
