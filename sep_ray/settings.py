@@ -25,7 +25,10 @@ class Settings(BaseSettings):
     ethereum_rpc_url: SecretStr | None = Field(None, description="chain 1; else a local chain")
     arbitrum_rpc_url: SecretStr | None = Field(None, description="chain 42161; else a local one")
 
-    keystore_file: Path | None = Field(None, description="encrypted key; else a local chain's own")
+    lanes: int = Field(1, ge=1, le=16, description="accounts that trade on each chain")
+    keystore_file: Path | None = Field(
+        None, description="encrypted key, or a folder with one for each lane; else a local chain's"
+    )
     keystore_password: SecretStr | None = None
 
     http_host: str = "127.0.0.1"

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import structlog
 
-from sep_ray.bootstrap.chain import signer
+from sep_ray.bootstrap.chain import signers
 from sep_ray.devnet.folders import private_folder, replace_file
 from sep_ray.devnet.processes import free_port
 from sep_ray.kernel.errors import Rejected, SepError
@@ -160,7 +160,7 @@ class Platform:
                 "1": os.environ["SEP_ETHEREUM_RPC_URL"],
                 "42161": os.environ["SEP_ARBITRUM_RPC_URL"],
             },
-            "account": signer(Settings()).address,
+            "account": signers(Settings())[0].address,
             "pid": os.getpid(),
             "start_seconds": round(time.time() - self._started, 1),
         }

@@ -15,7 +15,7 @@ import structlog
 from pydantic import SecretStr
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
-from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret
+from sep_ray.bootstrap.chain import devnet_signers
 from sep_ray.devnet.build import build_states
 from sep_ray.devnet.chains import DEFAULT_OPTIONS, Chains
 from sep_ray.devnet.folders import private_folder, replace_file
@@ -43,7 +43,7 @@ ENDOWMENT: Final[Mapping[str, int]] = {
     "WBTC": 10 * 10**8,
     "DAI": 500_000 * 10**18,
 }
-"""What the platform's account is given on each local chain when it has nothing, smallest units."""
+"""What the platform's accounts share on each local chain when they have nothing, smallest units."""
 
 
 class Stack:
@@ -148,13 +148,16 @@ class Stack:
         return {c: replace(DEFAULT_OPTIONS[c], block_time_s=seconds[c]) for c in local}
 
     def _endow(self, report: Report) -> None:
-        account = LocalSigner(devnet_secret(self._state / "secrets")).address
+        lanes = self._settings.lanes
+        accounts = [each.address for each in devnet_signers(self._state, lanes)]
+        share = {token: units // lanes for token, units in ENDOWMENT.items()}
         for chain_id, endpoint in (self._chains.endpoints if self._chains else {}).items():
             rpc = Rpc(endpoint.http)
             try:
-                if balances(rpc, BOOKS[chain_id], account)["ETH"] == 0:
-                    report(f"funding the platform's account on chain {chain_id}")
-                    fund(rpc, BOOKS[chain_id], account, ENDOWMENT)
+                for account in accounts:
+                    if balances(rpc, BOOKS[chain_id], account)["ETH"] == 0:
+                        report(f"funding the platform's account on chain {chain_id}")
+                        fund(rpc, BOOKS[chain_id], account, share)
             finally:
                 rpc.close()
 

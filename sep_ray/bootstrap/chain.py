@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -61,7 +62,7 @@ async def open_executor(
         yield ChainExecutor(
             world,
             store,
-            [signer(settings)],
+            signers(settings),
             rules,
             clock=clock,
             steady=SteadyClock(),
@@ -72,17 +73,26 @@ async def open_executor(
         )
 
 
-def signer(settings: Settings) -> LocalSigner:
-    """Return the account that trades: from the keystore, or the local chains' own.
+def signers(settings: Settings) -> list[LocalSigner]:
+    """Return the accounts that trade, one per lane: from keystores, or the local chains' own.
 
-    Raises Rejected for a keystore that cannot be opened.
+    Raises Rejected for a keystore that cannot be opened, and for fewer keystores than lanes.
     """
-    if settings.keystore_file is not None:
-        password = settings.keystore_password
-        return from_keystore(
-            settings.keystore_file, password.get_secret_value() if password else ""
-        )
-    return LocalSigner(devnet_secret(settings.state_dir / "secrets"))
+    where = settings.keystore_file
+    if where is None:
+        return devnet_signers(settings.state_dir, settings.lanes)
+    files = sorted(where.iterdir()) if where.is_dir() else [where]
+    if len(files) < settings.lanes:
+        raise Rejected("fewer keystores than lanes", keystores=len(files), lanes=settings.lanes)
+    password = settings.keystore_password
+    said = password.get_secret_value() if password else ""
+    return [from_keystore(file, said) for file in files[: settings.lanes]]
+
+
+def devnet_signers(state_dir: Path, lanes: int) -> list[LocalSigner]:
+    """Return the local chains' own accounts; the first is the same for any number of lanes."""
+    names = ["executor", *(f"executor-{number}" for number in range(2, lanes + 1))]
+    return [LocalSigner(devnet_secret(state_dir / "secrets", name)) for name in names]
 
 
 def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:

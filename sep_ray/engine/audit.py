@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from sep_ray.engine.lane import Lane
+from sep_ray.engine.lane import PENDING, Lane
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.ports import Accounts, Chain, Head, Transfer
 from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger
@@ -52,7 +52,10 @@ class Observed:
 
 
 class Auditor:
-    """Compares one account with the ledger. Keeps what it booked until that is final."""
+    """Compares one account with the ledger. Keeps what it booked until that is final.
+
+    A disagreement does not last while a transaction of another account of ours is not booked.
+    """
 
     def __init__(
         self,
@@ -76,12 +79,14 @@ class Auditor:
         self._proofs: set[str] = set()
         self._young: list[Observed] = []
         self._off_since: int | None = None
+        self._underway = False
 
     async def start(self) -> None:
         """Read what was observed before."""
         await self._catch_up()
         self._looked = await self._store.cursor(self._cursor)
         self._off_since = None
+        self._underway = False
 
     async def check(self, head: Head, held: dict[Asset, int]) -> bool:
         """Compare `held` (as of the head, all transactions to it booked) with the ledger.
@@ -102,7 +107,7 @@ class Auditor:
             self._off_since = None
             await self._remember(head)
             return True
-        if self._off_since is None:
+        if self._off_since is None or self._underway:
             self._off_since = head.number
             log.warning("ledger_off", account=self._lane.account, off=_text(off))
         patient = head.number - self._off_since < self._rules.patience_blocks
@@ -127,16 +132,19 @@ class Auditor:
 
     async def _arrivals(self, head: Head) -> list[_Arrival]:
         """Return what others moved to (or from) the account and is not booked, newest first."""
-        start = self._looked or head.number
+        start = min(self._looked or head.number, head.number)
         moved = await self._accounts.arrivals(
             self._lane.account, max(start - LOOK_BACK, 0), head.number
         )
         ours: dict[str, bool] = {}
         found: list[_Arrival] = []
+        self._underway = False
         for transfer in reversed(moved):
             tx_hash = transfer.tx_hash
             if tx_hash not in ours:
-                ours[tx_hash] = await self._store.attempt_by_hash(tx_hash) is not None
+                attempt = await self._store.attempt_by_hash(tx_hash)
+                ours[tx_hash] = attempt is not None
+                self._underway |= attempt is not None and attempt.status in PENDING
             arrival = _arrival(transfer, self._lane.account)
             if not ours[tx_hash] and arrival.proof not in self._proofs:
                 found.append(arrival)

@@ -7,7 +7,7 @@ when its block goes (P7).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from uuid import UUID
 
@@ -38,6 +38,7 @@ from sep_ray.execution.attempt import (
     AttemptStatus,
     AttemptUnincluded,
     Inclusion,
+    Moving,
     Purpose,
     Signed,
     evolve,
@@ -218,6 +219,10 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         data_fee_wei=receipt.data_fee_wei,
     )
     gas = _gas(attempt, step, inclusion)
+    if attempt.moving is not None and receipt.succeeded and not version.cancel:
+        inclusion = replace(inclusion, log_index=_log_of(attempt.moving, attempt, receipt))
+        lines = _moved_lines(attempt, inclusion)
+        return (AttemptIncluded(inclusion=inclusion),), (), (*lines, *gas)
     if version.cancel or not receipt.succeeded:
         words = CANCELLED if version.cancel else detail
         return (AttemptReverted(inclusion=inclusion, detail=words),), (), gas
@@ -239,6 +244,8 @@ def _withdrawal(attempt: Attempt, step: Step | None) -> _Parts:
     if inclusion is None:
         raise InvariantBroken("nothing to withdraw", attempt=str(attempt.id))
     lines = _gas(attempt, step, inclusion)
+    if attempt.status is AttemptStatus.INCLUDED:
+        lines = (*_moved_lines(attempt, inclusion), *lines)
     steps: tuple[StepEvent, ...] = ()
     swap = _swap_of(attempt, step)
     if swap is not None and swap.status is StepStatus.DONE:
@@ -273,6 +280,30 @@ def _gas(attempt: Attempt, step: Step | None, inclusion: Inclusion) -> tuple[Pos
     wei = inclusion.cost_wei
     return ledger.gas(
         strategy_id, attempt.chain_id, wei, inclusion.gas_proof, account=attempt.account
+    )
+
+
+def _log_of(moving: Moving, attempt: Attempt, receipt: Receipt) -> int | None:
+    """Return the log that says what a transfer was to do; None when no log says so."""
+    wanted = moving.asset.address, attempt.account, moving.target, moving.units
+    found = (
+        log.log_index
+        for log in receipt.transfers
+        if (log.token, log.source, log.target, log.units) == wanted
+    )
+    return next(found, None)
+
+
+def _moved_lines(attempt: Attempt, inclusion: Inclusion) -> tuple[Posting, ...]:
+    moving = attempt.moving
+    if moving is None or inclusion.log_index is None:
+        return ()
+    return ledger.moved(
+        moving.asset,
+        moving.units,
+        inclusion.fill_proof,
+        source=attempt.account,
+        target=moving.target,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sep_ray.decomposition.step import Step
+from sep_ray.engine.tills import Tills
 from sep_ray.execution.fees import Fees
 from sep_ray.execution.gas_limit import APPROVAL_GAS, swap_gas_limit
 from sep_ray.intent.intent import Side
@@ -30,12 +31,13 @@ PASSING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A swap to be signed. `reserve` is the most it can take of what is sold."""
+    """A swap to be signed by an account. `reserve` is the most it can take of what is sold."""
 
     step: Step
     plan: Plan
     reserve: int
     gas_limit: int
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,15 @@ class Deferred:
     why: str
 
 
-Outcome = Draft | Refused | Deferred
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scattered:
+    """A step whose units are there, but on no single account."""
+
+    step: Step
+    reserve: int
+
+
+Outcome = Draft | Refused | Deferred | Scattered
 
 
 class Purse:
@@ -92,8 +102,8 @@ class Purse:
         self._coming.add((draft.step.strategy_id, draft.step.buy))
 
 
-def drafted(step: Step, plan: Plan | NoRoute, purse: Purse, fees: Fees) -> Outcome:
-    """Decide about one step; a draft has been taken out of the purse."""
+def drafted(step: Step, plan: Plan | NoRoute, purse: Purse, tills: Tills, fees: Fees) -> Outcome:
+    """Decide about one step; a draft has been taken out of the purse and its account's till."""
     if isinstance(plan, NoRoute):
         return _without_plan(step, plan)
     available = purse.available(step)
@@ -104,11 +114,14 @@ def drafted(step: Step, plan: Plan | NoRoute, purse: Purse, fees: Fees) -> Outco
         return Refused(step=step, reason=Reason.INSUFFICIENT_BALANCE, detail=detail)
     gas_limit = swap_gas_limit(plan, step.constraints.max_gas)
     wei = (gas_limit + 2 * APPROVAL_GAS) * fees.max_fee_wei
-    if not purse.pays(wei):
+    if not purse.pays(wei) or not tills.pays(wei):
         return Deferred(step=step, why=f"the treasury's coin does not cover {wei} wei of gas")
     draft = _bounded(step, plan, available, gas_limit)
+    account = tills.place(step.sell, draft.reserve, wei)
+    if account is None:
+        return Scattered(step=step, reserve=draft.reserve)
     purse.take(draft, wei)
-    return draft
+    return replace(draft, account=account)
 
 
 def _bounded(step: Step, plan: Plan, available: int, gas_limit: int) -> Draft:

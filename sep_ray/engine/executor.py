@@ -149,23 +149,18 @@ class ChainExecutor:
                 await self._read(head)
             async with self._attempting("keep the leases"):
                 await self._leadership.take()
-            for lane in self.lanes:
-                if lane.lease is not None:
-                    async with self._attempting("work on a head", lane):
-                        await self._work(lane, head)
+            await self._tend([lane for lane in self.lanes if lane.lease is not None], head)
+            await self._send()
 
     async def turn(self) -> int:
         """Send what became ready since the last head; return how many steps were moved on."""
-        sent = 0
         async with self._turn:
-            for lane in self.lanes:
-                if self._head is None or lane.lease is None:
-                    continue
-                async with self._attempting("send", lane):
-                    if lane.stale:
-                        await self._work(lane, self._head)
-                    sent += await self._send(lane)
-        return sent
+            if self._head is None:
+                return 0
+            doubtful = [lane for lane in self.lanes if lane.lease is not None and lane.stale]
+            if doubtful:
+                await self._tend(doubtful, self._head)
+            return await self._send()
 
     def hint(self) -> None:
         """Say that steps may have become ready."""
@@ -271,20 +266,38 @@ class ChainExecutor:
         ticks = pair_ticks(snapshot, self._rules.tokens, self._clock.now())
         await self._store.record_ticks(ticks)
 
-    async def _work(self, lane: Lane, head: Head) -> None:
-        doubtful = lane.stale
-        if doubtful:
+    async def _tend(self, lanes: Sequence[Lane], head: Head) -> None:
+        """Bring lanes up to a head. What goes wrong in one stops that one alone.
+
+        All is booked before anything is compared: a transfer between two of our accounts is
+        booked by the one that sent it.
+        """
+        doubtful = {lane.account for lane in lanes if lane.stale}
+        for work in (self._confirm, self._compare):
+            for lane in lanes:
+                if lane.lease is not None and (work == self._confirm or not lane.stale):
+                    async with self._attempting("work on a head", lane):
+                        await work(lane, head)
+        for lane in lanes:
+            if lane.lease is not None and not lane.stale:
+                async with self._attempting("mind what is in flight", lane):
+                    if lane.account in doubtful:
+                        await self._launcher.broadcast(lane, lane.pending(), head)
+                    await self._launcher.upkeep(lane, self._fees(head), head)
+
+    async def _confirm(self, lane: Lane, head: Head) -> None:
+        if lane.stale:
             await self._recover(lane)
+        lane.agrees = False
         state = await self._world.accounts.state(lane.account, self._rules.assets, head)
-        lane.mined_nonce = state.nonce
+        lane.mined_nonce, lane.units = state.nonce, state.units
         lane.next_nonce = max(lane.next_nonce, state.nonce)
-        whole = await self._settler.settle(lane, head)
-        lane.agrees = whole and await self._auditors[lane.account].check(head, state.units)
+        lane.whole = await self._settler.settle(lane, head)
+
+    async def _compare(self, lane: Lane, head: Head) -> None:
+        agrees = lane.whole and await self._auditors[lane.account].check(head, lane.units)
+        lane.agrees = agrees
         self._expect(lane)
-        if doubtful:
-            await self._launcher.broadcast(lane, lane.pending(), head)
-        await self._launcher.upkeep(lane, self._fees(head), head)
-        await self._send(lane)
 
     async def _recover(self, lane: Lane) -> None:
         """Read a lane from the journal.
@@ -311,19 +324,36 @@ class ChainExecutor:
             if plan is not None:
                 self._market.take(plan)
 
-    async def _send(self, lane: Lane) -> int:
-        """Send rounds while there is work, a market of this head and no doubt about the lane."""
+    async def _send(self) -> int:
+        """Send rounds while there is work, a market of this head and a lane without doubts."""
         head, market, sent = self._head, self._market, 0
         if head is None or market is None or market.base.block_hash != head.hash:
             return 0
         for _ in range(ROUNDS_A_TURN):
-            if lane.state is not LaneState.READY:
-                break
-            done = await self._sender.round(lane, head, market, self._fees(head))
+            done = await self._round(head, market)
             if not done:
                 break
             sent += done
         return sent
+
+    async def _round(self, head: Head, market: WorkingMarket) -> int:
+        """Send one round over all lanes that are ready."""
+        lanes, fees, sent = self._ready_lanes(), self._fees(head), 0
+        planned = None
+        if lanes:
+            async with self._attempting("plan", lanes[0]):
+                planned = await self._sender.plan(lanes, head, market, fees)
+                if planned is not None:
+                    await self._sender.refuse(lanes[0], planned.refused)
+                    sent += len(planned.refused)
+        for lane in lanes if planned is not None else ():
+            if planned is not None and lane.account in planned.accounts:
+                async with self._attempting("send", lane):
+                    sent += await self._sender.send(lane, planned, fees, head)
+        return sent
+
+    def _ready_lanes(self) -> list[Lane]:
+        return [lane for lane in self.lanes if lane.state is LaneState.READY]
 
     def _fees(self, head: Head) -> Fees:
         return offer(self._rules.fees, head.next_base_fee_wei, self._tip_wei)

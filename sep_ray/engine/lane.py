@@ -6,7 +6,7 @@ before anything else happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from sep_ray.journal.records import Fence, Lease, LeaseLost
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.ids import derived_id
-from sep_ray.kernel.units import ChainId
+from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.routing.plan import Plan
 
 PENDING = frozenset({AttemptStatus.PREPARED, AttemptStatus.BROADCAST})
@@ -61,6 +61,8 @@ class Lane:
         self.next_nonce = 0
         self.mined_nonce = 0
         self.seen: Head | None = None
+        self.units: dict[Asset, int] = {}
+        self.whole = False
 
     @property
     def state(self) -> LaneState:
@@ -110,6 +112,7 @@ class Lane:
         self.unsettled.clear()
         self.next_nonce = next_nonce
         self.seen = None
+        self.whole = False
         self.agrees = False
         self.stale = False
 
@@ -147,6 +150,33 @@ class Lane:
     def landed(self) -> list[Attempt]:
         """Return what is in a block that is not final, by nonce."""
         return self._with(LANDED)
+
+    def free(self, coin: Asset) -> dict[Asset, int]:
+        """Return what the account holds as of the head last looked at, without what its
+        transactions may still take: what is sold or moved, and the most that gas can cost."""
+        free = dict(self.units)
+        for attempt in self.attempts.values():
+            if attempt.status is AttemptStatus.INCLUDED:
+                continue
+            for asset, units in self._promised(attempt, coin):
+                free[asset] = free.get(asset, 0) - units
+        return free
+
+    def _promised(self, attempt: Attempt, coin: Asset) -> Iterator[tuple[Asset, int]]:
+        if attempt.status in PENDING:
+            yield coin, attempt.newest.gas_limit * attempt.newest.max_fee_wei
+        if attempt.moving is not None and attempt.status in PENDING:
+            yield attempt.moving.asset, attempt.moving.units
+        step = self.step_of(attempt)
+        if step is not None and step.attempt_id == attempt.id:
+            yield step.sell, step.reserved
+
+    def stalled(self, blocks: int) -> bool:
+        """Whether the lowest nonce not in a block has been waiting for so many blocks."""
+        first = next(iter(self.pending()), None)
+        if first is None or first.sent_block is None or self.seen is None:
+            return False
+        return self.seen.number - first.sent_block >= blocks
 
     def holes(self) -> list[int]:
         """Return nonces below the highest one in use that no transaction of ours will use."""

@@ -18,7 +18,7 @@ from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.engine.settling import names_of, write_all
 from sep_ray.execution import verdict
-from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose, Signed
+from sep_ray.execution.attempt import Attempt, AttemptStatus, Moving, Purpose, Signed
 from sep_ray.execution.fees import Fees, bumped
 from sep_ray.execution.gas_limit import PLAIN_GAS
 from sep_ray.execution.pending import Circumstances, Move, next_move
@@ -44,6 +44,7 @@ class Job:
     deadline: Millis
     step: Step | None = None
     draft: Draft | None = None
+    moving: Moving | None = None
 
 
 class Launcher:
@@ -147,6 +148,7 @@ class Launcher:
                 signed=(each,),
                 prepared_at=now,
                 deadline=job.deadline,
+                moving=job.moving,
             )
             for (nonce, job), each in zip(jobs, signed, strict=True)
         ]

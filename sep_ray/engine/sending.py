@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from sep_ray.engine.drafting import (
     Draft,
     Purse,
     Refused,
+    Scattered,
     approvals,
     drafted,
 )
@@ -24,9 +27,10 @@ from sep_ray.engine.lane import Lane
 from sep_ray.engine.launching import Job, Launcher
 from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.rules import ChainRules
+from sep_ray.engine.tills import Gathering, Till, Tills
 from sep_ray.execution.attempt import Purpose
 from sep_ray.execution.fees import Fees
-from sep_ray.execution.gas_limit import APPROVAL_GAS
+from sep_ray.execution.gas_limit import APPROVAL_GAS, TRANSFER_GAS
 from sep_ray.execution.ports import Accounts, Calls, Head
 from sep_ray.journal.ports import Journal, Ledger, Steps
 from sep_ray.journal.records import VersionConflict
@@ -40,8 +44,23 @@ class SendingStore(Journal, Steps, Ledger, Protocol):
     """What sending reads and writes."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What is to be sent now, by account, and the steps that cannot be done."""
+
+    drafts: Mapping[str, Sequence[Draft]]
+    gatherings: Mapping[str, Sequence[tuple[Step, Gathering]]]
+    refused: Sequence[Refused]
+
+    @property
+    def accounts(self) -> list[str]:
+        """Who has something to send."""
+        return sorted({*self.drafts, *self.gatherings})
+
+
 class Sender:
-    """Sends rounds of ready steps. Keeps nothing but which of them wait for another block."""
+    """Sends rounds of ready steps over a chain's lanes. Keeps nothing but which of them wait for
+    another block."""
 
     def __init__(
         self,
@@ -63,17 +82,25 @@ class Sender:
         self._waiting: set[UUID] = set()
         self._waiting_at = ""
 
-    async def round(self, lane: Lane, head: Head, market: WorkingMarket, fees: Fees) -> int:
-        """Send what is ready, at most one round; return how many steps were moved on."""
-        room = min(self._rules.round_size, self._rules.max_in_flight - len(lane.pending()))
+    async def plan(
+        self, lanes: Sequence[Lane], head: Head, market: WorkingMarket, fees: Fees
+    ) -> Round | None:
+        """Decide what of the ready steps is sent now, by which lane; None when there is none."""
+        room = sum(max(self._room(lane), 0) for lane in lanes)
+        room = min(self._rules.round_size, room)
         steps = await self._ready(head, room) if room > 0 else []
-        if not steps:
-            return 0
-        drafts, refused = await self._drafts(lane, steps, head, market, fees)
-        await self._refuse(lane, refused)
-        jobs = await self._approval_jobs(lane, drafts, head)
+        return await self._drafts(lanes, steps, head, market, fees) if steps else None
+
+    async def send(self, lane: Lane, planned: Round, fees: Fees, head: Head) -> int:
+        """Send a lane's part of a round; return how many transactions became durable."""
+        drafts = planned.drafts.get(lane.account, ())
+        jobs = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
+        jobs += await self._approval_jobs(lane, drafts, head)
         jobs += [self._swap_job(lane, draft) for draft in drafts]
-        return await self._launcher.launch(lane, jobs, fees, head) + len(refused)
+        return await self._launcher.launch(lane, jobs, fees, head)
+
+    def _room(self, lane: Lane) -> int:
+        return self._rules.max_in_flight - len(lane.pending())
 
     async def _ready(self, head: Head, room: int) -> list[Step]:
         """Return ready steps in order, without those found waiting at this very head."""
@@ -84,8 +111,13 @@ class Sender:
         return [s for s in found if s.id not in self._waiting and s.deadline > now][:room]
 
     async def _drafts(
-        self, lane: Lane, steps: Sequence[Step], head: Head, market: WorkingMarket, fees: Fees
-    ) -> tuple[list[Draft], list[Refused]]:
+        self,
+        lanes: Sequence[Lane],
+        steps: Sequence[Step],
+        head: Head,
+        market: WorkingMarket,
+        fees: Fees,
+    ) -> Round:
         price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
         requests = [
             Trade.of(step).request(
@@ -94,31 +126,59 @@ class Sender:
             for step in steps
         ]
         options, purse = await asyncio.gather(
-            self._planner.options(market.now, requests), self._purse(lane, steps)
+            self._planner.options(market.now, requests), self._purse(lanes, steps)
         )
-        drafts: list[Draft] = []
+        tills = self._tills(lanes)
+        drafts: dict[str, list[Draft]] = defaultdict(list)
+        gatherings: dict[str, list[tuple[Step, Gathering]]] = defaultdict(list)
         refused: list[Refused] = []
         for step, option in zip(steps, options, strict=True):
-            outcome = drafted(step, self._planner.decide(option, market), purse, fees)
+            outcome = drafted(step, self._planner.decide(option, market), purse, tills, fees)
             match outcome:
                 case Draft():
-                    drafts.append(outcome)
+                    drafts[outcome.account].append(outcome)
                     market.take(outcome.plan)
+                case Scattered():
+                    wei = TRANSFER_GAS * fees.max_fee_wei
+                    for each in tills.gather(step.sell, outcome.reserve, wei):
+                        gatherings[each.source].append((step, each))
+                    self._wait(step, "waits for its units to come to one account")
                 case Refused():
                     refused.append(outcome)
                 case Deferred():
-                    self._waiting.add(step.id)
-                    log.info("step_deferred", step_id=str(step.id), why=outcome.why)
-        return drafts, refused
+                    self._wait(step, outcome.why)
+        return Round(drafts=drafts, gatherings=gatherings, refused=refused)
+
+    def _wait(self, step: Step, why: str) -> None:
+        self._waiting.add(step.id)
+        log.info("step_deferred", step_id=str(step.id), why=why)
+
+    def _tills(self, lanes: Sequence[Lane]) -> Tills:
+        coin = self._rules.coin
+        tills = [
+            Till(
+                lane.account,
+                lane.free(coin),
+                coin,
+                in_flight=len(lane.pending()),
+                room=self._room(lane),
+                stalled=lane.stalled(self._rules.stall_blocks),
+            )
+            for lane in lanes
+        ]
+        stall = self._rules.stall_blocks
+        landing = (a for lane in lanes if not lane.stalled(stall) for a in lane.pending())
+        return Tills(tills, [a.moving for a in landing if a.moving is not None])
 
     def _lifetime(self, step: Step) -> int:
         return min(step.deadline - self._clock.now(), self._rules.lifetime_ms)
 
-    async def _purse(self, lane: Lane, steps: Sequence[Step]) -> Purse:
+    async def _purse(self, lanes: Sequence[Lane], steps: Sequence[Step]) -> Purse:
         owners = sorted({TREASURY, *(step.strategy_id for step in steps)})
         holdings = await asyncio.gather(*(self._store.holdings(owner) for owner in owners))
-        promised = sum(a.newest.gas_limit * a.newest.max_fee_wei for a in lane.pending())
-        live = [step for a in lane.pending() if (step := lane.step_of(a)) is not None]
+        pending = [(lane, attempt) for lane in lanes for attempt in lane.pending()]
+        promised = sum(a.newest.gas_limit * a.newest.max_fee_wei for _, a in pending)
+        live = [step for lane, a in pending if (step := lane.step_of(a)) is not None]
         lines = (line for each in holdings for line in each)
         return Purse(lines, live, self._rules.coin, promised)
 
@@ -156,6 +216,17 @@ class Sender:
             for units in amounts
         ]
 
+    def _transfer(self, step: Step, gathering: Gathering) -> Job:
+        moving = gathering.moving
+        return Job(
+            purpose=Purpose.TRANSFER,
+            call=self._calls.transfer(moving.asset.address, moving.target, moving.units),
+            gas_limit=TRANSFER_GAS,
+            deadline=self._deadline(step),
+            step=step,
+            moving=moving,
+        )
+
     def _swap_job(self, lane: Lane, draft: Draft) -> Job:
         return Job(
             purpose=Purpose.SWAP,
@@ -169,7 +240,7 @@ class Sender:
     def _deadline(self, step: Step) -> Millis:
         return Millis(self._clock.now() + self._lifetime(step))
 
-    async def _refuse(self, lane: Lane, refused: Sequence[Refused]) -> None:
+    async def refuse(self, lane: Lane, refused: Sequence[Refused]) -> None:
         """Fail steps that cannot be done; who moved one meanwhile was first."""
         writer = Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
         for each in refused:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.machine import move
-from sep_ray.kernel.units import ChainId
+from sep_ray.kernel.units import Asset, ChainId
 
 
 class AttemptStatus(StrEnum):
@@ -50,6 +50,16 @@ class Purpose(StrEnum):
     CANCEL = "cancel"
     DEPARTURE = "departure"  # hands money to a bridge
     ARRIVAL = "arrival"  # brings in what a bridge holds on this chain
+    TRANSFER = "transfer"  # from one account of ours to another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Units of a token that a TRANSFER brings to another account of ours."""
+
+    asset: Asset
+    units: int
+    target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +130,7 @@ class Attempt:
     sent_block: int | None = None
     inclusion: Inclusion | None = None
     detail: str = ""
+    moving: Moving | None = None
 
     @property
     def stream_id(self) -> str:

@@ -11,6 +11,8 @@ from sep_ray.routing.pools.pool import Venue
 PLAIN_GAS: Final = 21_000
 """A transfer of coin to an account without code."""
 APPROVAL_GAS: Final = 120_000
+TRANSFER_GAS: Final = 150_000
+"""A token's transfer, also behind a proxy."""
 BASE_GAS: Final = 120_000
 """Calldata, the router and two tokens behind proxies."""
 V2_HOP_GAS: Final = 120_000

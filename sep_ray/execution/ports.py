@@ -199,6 +199,9 @@ class Calls(Protocol):
     def approval(self, token: str, taker: str, units: int) -> Call:
         """Allow a taker exactly so much of a token."""
 
+    def transfer(self, token: str, target: str, units: int) -> Call:
+        """Send exactly so much of a token to another account."""
+
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write a plan's swap, with its limit and deadline, proceeds to the recipient."""
 

@@ -46,6 +46,11 @@ class SwapEncoder:
         data = selector("approve(address,uint256)") + address_word(taker) + word(units)
         return Call(to=token, data="0x" + data.hex())
 
+    def transfer(self, token: str, target: str, units: int) -> Call:
+        """Send exactly so much of a token to another account."""
+        data = selector("transfer(address,uint256)") + address_word(target) + word(units)
+        return Call(to=token, data="0x" + data.hex())
+
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write the swap: exact amounts, limit and deadline are the plan's; proceeds go home."""
         _check(plan)

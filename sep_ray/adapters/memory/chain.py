@@ -58,6 +58,8 @@ class MemoryChain:
         self.pool: dict[tuple[str, int], Transaction] = {}
         self.room = 1_000
         """Transactions a block can hold."""
+        self.stuck: set[str] = set()
+        """Accounts whose transactions are not mined for now."""
         self.blind = False
         """Whether reading the market fails."""
         self.final_depth: int | None = None
@@ -149,7 +151,9 @@ class MemoryChain:
         ready = [
             tx
             for (sender, nonce), tx in self.pool.items()
-            if nonce == page.state.nonces.get(sender, 0) and tx.max_fee_wei >= page.fee
+            if nonce == page.state.nonces.get(sender, 0)
+            and tx.max_fee_wei >= page.fee
+            and sender not in self.stuck
         ]
         return max(ready, key=lambda tx: (tx.max_fee_wei, tx.tx_hash), default=None)
 

@@ -24,6 +24,7 @@ from sep_ray.routing.reasons import NoRoute
 ROUTER: Final = "0x" + "70" * 20
 PLAIN_GAS: Final = 21_000
 APPROVAL_GAS: Final = 46_000
+TRANSFER_GAS: Final = 50_000
 SWAP_GAS: Final = 110_000
 BRIDGE_GAS: Final = 120_000
 FAILED_GAS: Final = 35_000
@@ -116,6 +117,10 @@ class MemoryCalls:
         """Allow exactly so much."""
         return Call(to=token, data=to_hex({"approve": taker, "units": units}))
 
+    def transfer(self, token: str, target: str, units: int) -> Call:
+        """Send exactly so much."""
+        return Call(to=token, data=to_hex({"transfer": target, "units": units}))
+
     def swap(self, plan: Plan, recipient: str) -> Call:
         """Write a plan's only path."""
         (leg,) = plan.route.legs
@@ -169,6 +174,8 @@ class Contracts:
         if "approve" in said:
             self.allowed[tx.call.to, tx.sender, said["approve"]] = said["units"]
             return APPROVAL_GAS, []
+        if "transfer" in said:
+            return TRANSFER_GAS, self._send(tx.call.to, tx.sender, said["transfer"], said["units"])
         if "bridge" in said:
             trial = self.copy()
             if tx.gas_limit < BRIDGE_GAS:
@@ -197,6 +204,15 @@ class Contracts:
             raise Reverted("STF")
         self.allowed[token, owner, spender] = allowance - units
         self.give(token, owner, -units)
+
+    def _send(
+        self, token: str, source: str, target: str, units: int
+    ) -> list[tuple[str, str, str, int]]:
+        if self.owned.get((token, source), 0) < units:
+            raise Reverted("transfer amount exceeds balance")
+        self.give(token, source, -units)
+        self.give(token, target, units)
+        return [(token, source, target, units)]
 
     def _pay_coin(self, source: str, target: str, wei: int) -> None:
         self.coins[source] = self.coins.get(source, 0) - wei
