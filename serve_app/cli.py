@@ -11,6 +11,7 @@ from serve_app.cli_common import Session, failed
 from serve_app.cli_intent import intent_app, why
 from serve_app.cli_money import portfolio_app
 from serve_app.cli_platform import demo, doctor, down, status, token, up
+from serve_app.cli_sim import sim
 from serve_app.cli_strategy import strategy_app
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, doctor, demo, token, why):
+for command in (up, down, status, doctor, demo, token, why, sim):
     app.command()(command)
 app.add_typer(intent_app, name="intent")
 app.add_typer(portfolio_app, name="portfolio")
