@@ -1,8 +1,8 @@
-"""A quoted path as a cost model sees it."""
+"""A quoted route as a cost model sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM
@@ -15,9 +15,17 @@ from sep_ray.routing.snapshot import Snapshot
 
 
 def cost_row(
-    steps: Sequence[Step], snapshot: Snapshot, request: RouteRequest, conditions: Conditions
+    legs: Sequence[Sequence[Step]],
+    snapshot: Snapshot,
+    request: RouteRequest,
+    conditions: Conditions,
 ) -> CostRow:
-    """Describe a quoted path to a cost model, with what is known when planning."""
+    """Describe a quoted route to a cost model, with what is known when planning.
+
+    Hops and ticks are added up over the legs, as gas is; fee and impact are means by the legs'
+    input.
+    """
+    steps = [step for leg in legs for step in leg]
     venues = [step.pool.venue for step in steps]
     price = request.gas_price_wei
     volatility = conditions.volatility_ppm
@@ -29,8 +37,8 @@ def cost_row(
         v3_hops=len(steps) - venues.count(Venue.UNISWAP_V2),
         ticks_crossed=sum(step.quote.ticks_crossed for step in steps),
         exact_out=int(request.side is Side.BUY),
-        fee_ppm=sum(step.pool.fee_ppm for step in steps),
-        impact_ppm=_impact_ppm(steps),
+        fee_ppm=_mean(legs, lambda leg: sum(step.pool.fee_ppm for step in leg)),
+        impact_ppm=_mean(legs, _impact_ppm),
         size_over_depth_ppm=max(_size_ppm(step) for step in steps),
         gas_price_over_ewma_ppm=_known_ratio_ppm(price, conditions.gas_price_ewma_wei or 0),
         gas_price_over_base_ppm=_known_ratio_ppm(price, snapshot.base_fee_wei),
@@ -42,6 +50,12 @@ def cost_row(
 
 def _known_ratio_ppm(price: int, other: int) -> int:
     return ratio_ppm(price, other) if price and other else PPM
+
+
+def _mean(legs: Sequence[Sequence[Step]], ppm: Callable[[Sequence[Step]], int]) -> int:
+    """Return the mean over the legs, weighted by what goes in, rounded down."""
+    amounts = [leg[0].quote.amount_in for leg in legs]
+    return sum(ppm(leg) * amount for leg, amount in zip(legs, amounts, strict=True)) // sum(amounts)
 
 
 def _size_ppm(step: Step) -> int:

@@ -1,10 +1,11 @@
-"""Every direct and two-pool way between two tokens, quoted exactly."""
+"""Single paths between two tokens, quoted exactly: all where they are few, else the best."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from sep_ray.intent.intent import Side
@@ -13,8 +14,8 @@ from sep_ray.routing.pools.pool import Pool, Quote
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
 
-MAX_PATHS: Final = 512
-"""No more paths than this are quoted for one request; direct ones come first."""
+FEW: Final = 96
+"""Up to so many paths are all quoted; of more, those that `single.best_paths` ranks first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Step:
 
 @dataclass(slots=True)
 class Search:
-    """What quoting every path came to: the paths that work, and how often others failed how."""
+    """What quoting paths came to: those that work, and how often others failed how."""
 
     found: list[tuple[Step, ...]] = field(default_factory=list)
     failed: Counter[Reason] = field(default_factory=Counter)
@@ -46,18 +47,83 @@ class Search:
 
 
 def search(snapshot: Snapshot, request: RouteRequest) -> Search:
-    """Quote the direct pools, then all pairs of pools over one token in the middle."""
+    """Quote the paths of at most `max_hops` pools, no token met twice, shorter ones first."""
     result = Search()
-    sell, buy = request.sell.address, request.buy.address
-    for pool in _allowed(snapshot, request, sell, buy):
-        if result.considered < MAX_PATHS:
-            result.keep(_quoted((pool,), request))
-    for hub in snapshot.neighbours(sell):
-        if hub != buy and (request.hubs is None or hub in request.hubs):
-            for pools in _over(snapshot, request, hub):
-                if result.considered < MAX_PATHS:
-                    result.keep(_quoted(pools, request))
+    paths = list(islice(_paths(snapshot, request), FEW + 1))
+    if len(paths) > FEW:
+        paths = _ranked(snapshot, request) or paths
+    for pools in paths:
+        result.keep(quoted(pools, request.sell.address, request.buy.address, request))
     return result
+
+
+def quoted(
+    pools: Sequence[Pool], sell: str, buy: str, request: RouteRequest, amount: int | None = None
+) -> tuple[Step, ...] | NoRoute:
+    """Quote a path from its fixed end: forwards for SELL, backwards for BUY.
+
+    `amount` is a leg's part of the request's (default: all of it).
+    """
+    amount = request.amount if amount is None else amount
+    if request.side is Side.SELL:
+        return _forwards(pools, sell, amount)
+    return _backwards(pools, buy, amount)
+
+
+def _ranked(snapshot: Snapshot, request: RouteRequest) -> list[tuple[Pool, ...]]:
+    from sep_ray.routing.graph import select
+    from sep_ray.routing.single import best_paths
+
+    hops = request.max_hops
+    graph = select(snapshot.index, request, mixing=request.mix_venues, hops=hops)
+    if graph is None:
+        return []
+    index = graph.index
+    return [
+        tuple(index.pools[index.pool[edge]] for edge in edges)
+        for edges in best_paths(graph, request.amount, request.side, hops)
+    ]
+
+
+def _paths(snapshot: Snapshot, request: RouteRequest) -> Iterator[tuple[Pool, ...]]:
+    distance = _distances(snapshot, request.buy.address, request.max_hops)
+    for hops in range(1, request.max_hops + 1):
+        yield from _extended(snapshot, request, distance, (), request.sell.address, hops)
+
+
+def _extended(
+    snapshot: Snapshot,
+    request: RouteRequest,
+    distance: dict[str, int],
+    so_far: tuple[tuple[Pool, str], ...],
+    token: str,
+    hops: int,
+) -> Iterator[tuple[Pool, ...]]:
+    """Yield the paths of exactly `hops` more pools, from `token` on."""
+    if hops == 0:
+        yield tuple(pool for pool, _ in so_far)
+        return
+    met = {request.sell.address, *(entered for _, entered in so_far)}
+    for other in snapshot.neighbours(token):
+        last = other == request.buy.address
+        if other in met or last != (hops == 1) or distance.get(other, hops) > hops - 1:
+            continue
+        if not last and request.hubs is not None and other not in request.hubs:
+            continue
+        for pool in _allowed(snapshot, request, token, other):
+            if not so_far or request.mix_venues or so_far[0][0].venue is pool.venue:
+                way = (*so_far, (pool, other))
+                yield from _extended(snapshot, request, distance, way, other, hops - 1)
+
+
+def _distances(snapshot: Snapshot, target: str, most: int) -> dict[str, int]:
+    """Count the pools between each token and the target, up to `most`."""
+    found = {target: 0}
+    edge = [target]
+    for hops in range(1, most + 1):
+        edge = [near for token in edge for near in snapshot.neighbours(token) if near not in found]
+        found.update(dict.fromkeys(edge, hops))
+    return found
 
 
 def _allowed(snapshot: Snapshot, request: RouteRequest, one: str, other: str) -> tuple[Pool, ...]:
@@ -65,21 +131,7 @@ def _allowed(snapshot: Snapshot, request: RouteRequest, one: str, other: str) ->
     return tuple(p for p in pools if not request.venues or p.venue in request.venues)
 
 
-def _over(snapshot: Snapshot, request: RouteRequest, hub: str) -> Iterator[tuple[Pool, Pool]]:
-    for first in _allowed(snapshot, request, request.sell.address, hub):
-        for second in _allowed(snapshot, request, hub, request.buy.address):
-            if request.mix_venues or first.venue is second.venue:
-                yield first, second
-
-
-def _quoted(pools: tuple[Pool, ...], request: RouteRequest) -> tuple[Step, ...] | NoRoute:
-    """Quote from the fixed end: forwards for SELL, backwards for BUY."""
-    if request.side is Side.SELL:
-        return _forwards(pools, request.sell.address, request.amount)
-    return _backwards(pools, request.buy.address, request.amount)
-
-
-def _forwards(pools: tuple[Pool, ...], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
+def _forwards(pools: Sequence[Pool], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
     steps: list[Step] = []
     for pool in pools:
         quote = pool.exact_in(token, amount)
@@ -90,7 +142,7 @@ def _forwards(pools: tuple[Pool, ...], token: str, amount: int) -> tuple[Step, .
     return tuple(steps)
 
 
-def _backwards(pools: tuple[Pool, ...], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
+def _backwards(pools: Sequence[Pool], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
     steps: list[Step] = []
     for pool in reversed(pools):
         token = _other(pool, token)

@@ -3,25 +3,31 @@
     found = candidates(snapshot, request)
     plan = choose(found, model(rows(found)), request)
 
-`plan` does both at once. Candidates are ranked by formula; a model decides only among those near
-the best, so that a bad model costs no more than the width of a tie.
+`plan` does both at once. Candidates are single paths and, where a request allows several legs, one
+split route. They are ranked by formula; a model decides only among those near the best, so that a
+bad model costs no more than the width of a tie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from sep_ray.intent.intent import Side
+from sep_ray.kernel.units import MAX_UINT256
+from sep_ray.routing.bound import HOPS
 from sep_ray.routing.choice import choose
 from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
 from sep_ray.routing.features import cost_row, path_price
-from sep_ray.routing.paths import Step, search
+from sep_ray.routing.optimum import Optimum, is_close, optimum
+from sep_ray.routing.paths import Search, Step, search
 from sep_ray.routing.plan import Hop, Path, Plan, RouteRequest, route_of
 from sep_ray.routing.prices import Ratio, price_between
 from sep_ray.routing.ranking import Candidate, Candidates, net_of, rank
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
+from sep_ray.routing.splitting import best_split
 
 __all__ = ["Candidate", "Candidates", "Scorer", "candidates", "choose", "plan", "rows"]
 
@@ -46,7 +52,7 @@ def plan(
     score: Scorer | None = None,
     conditions: Conditions = _NO_CONDITIONS,
 ) -> Plan | NoRoute:
-    """Find the path that leaves most net of predicted cost, or say why there is none."""
+    """Find the route that leaves most net of predicted cost, or say why there is none."""
     found = candidates(snapshot, request, conditions)
     if isinstance(found, NoRoute):
         return found
@@ -58,31 +64,92 @@ def plan(
 def candidates(
     snapshot: Snapshot, request: RouteRequest, conditions: Conditions = _NO_CONDITIONS
 ) -> Candidates | NoRoute:
-    """Quote every direct and two-pool path and keep the KEEP best by formula (at least one)."""
+    """Return the KEEP best routes by formula (at least one): single paths, and a split if asked."""
     refusal = _refusal(snapshot, request)
     if refusal is not None:
         return refusal
-    result = search(snapshot, request)
-    if not result.found:
-        reasons = (reason for reason in _TELLING if reason in result.failed)
-        return NoRoute(reason=next(reasons, Reason.NO_PATH), detail=f"{result.considered} paths")
-    gas_value = _gas_value(snapshot, request)
-    items = [_candidate(steps, snapshot, request, conditions, gas_value) for steps in result.found]
+    singles = search(snapshot, request)
+    desk = _Desk(snapshot, request, conditions, _gas_value(snapshot, request))
+    items = [desk.candidate([steps]) for steps in singles.found]
     items.sort(key=lambda item: rank(item.route, item.net, request.side))
+    whole = optimum(snapshot, request) if request.certify else None
+    bound = _bound(whole, items, request.side)
+    split = _split(desk, whole, items)
+    if split is not None:
+        items.append(split)
+        items.sort(key=lambda item: rank(item.route, item.net, request.side))
+    if not items:
+        return _nothing(singles)
     mid = price_between(snapshot, request.sell.address, request.buy.address)
+    steps = singles.found[0] if singles.found else ()
     return Candidates(
         items=tuple(items[:KEEP]),
         block_number=snapshot.block_number,
         block_hash=snapshot.block_hash,
-        mid=path_price(result.found[0]) if isinstance(mid, NoRoute) else mid,
-        gas_value=gas_value,
-        considered=result.considered,
+        mid=path_price(steps) if isinstance(mid, NoRoute) else mid,
+        gas_value=desk.gas_value,
+        considered=singles.considered,
+        bound=bound,
     )
 
 
 def rows(found: Candidates) -> tuple[CostRow, ...]:
     """Return what a cost model is to score, in the candidates' order."""
     return tuple(item.row for item in found.items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What is needed to turn quoted legs into a candidate."""
+
+    snapshot: Snapshot
+    request: RouteRequest
+    conditions: Conditions
+    gas_value: Ratio | None
+
+    def candidate(self, legs: Sequence[Sequence[Step]]) -> Candidate:
+        """Describe quoted legs, with their cost by formula."""
+        paths = [Path(hops=tuple(_hop(step) for step in steps)) for steps in legs]
+        route = route_of(paths, self.request.side)
+        row = cost_row(legs, self.snapshot, self.request, self.conditions)
+        formula = estimate(row)
+        net = net_of(route, formula, self.gas_value, self.request)
+        return Candidate(route=route, row=row, formula=formula, net=net)
+
+
+def _bound(whole: Optimum | None, items: Sequence[Candidate], side: Side) -> int | None:
+    """Return the certificate; where the best path nearly reaches the cheap one, that will do."""
+    if whole is None:
+        return None
+    spot = whole.spot_bound()
+    amounts = [_open_amount(item, side) for item in items]
+    if amounts and is_close(max(amounts) if side is Side.SELL else min(amounts), spot, side):
+        return spot
+    return whole.bound()
+
+
+def _split(desk: _Desk, whole: Optimum | None, items: Sequence[Candidate]) -> Candidate | None:
+    """Return the best route of several legs, or None where one path is as good."""
+    request = desk.request
+    if request.max_splits < 2:
+        return None
+    if whole is None or request.max_hops < HOPS or not request.mix_venues:
+        whole = optimum(desk.snapshot, request, mixing=request.mix_venues, hops=request.max_hops)
+    if whole is None:
+        return None
+    single = items[0] if items else None
+    if single and is_close(_open_amount(single, request.side), whole.spot_bound(), request.side):
+        return None
+    return best_split(whole, request, desk.candidate)
+
+
+def _open_amount(item: Candidate, side: Side) -> int:
+    return item.route.amount_out if side is Side.SELL else item.route.amount_in
+
+
+def _nothing(singles: Search) -> NoRoute:
+    reasons = (reason for reason in _TELLING if reason in singles.failed)
+    return NoRoute(reason=next(reasons, Reason.NO_PATH), detail=f"{singles.considered} paths")
 
 
 def _refusal(snapshot: Snapshot, request: RouteRequest) -> NoRoute | None:
@@ -93,6 +160,8 @@ def _refusal(snapshot: Snapshot, request: RouteRequest) -> NoRoute | None:
         return NoRoute(reason=Reason.SAME_TOKEN, detail=str(request.sell))
     if request.amount <= 0:
         return NoRoute(reason=Reason.AMOUNT_TOO_SMALL, detail=str(request.amount))
+    if request.amount > MAX_UINT256:
+        return NoRoute(reason=Reason.AMOUNT_TOO_LARGE, detail="above 2^256-1")
     if request.deadline_s <= snapshot.block_time_s:
         return NoRoute(reason=Reason.DEADLINE_PASSED, detail=str(request.deadline_s))
     return None
@@ -105,20 +174,6 @@ def _gas_value(snapshot: Snapshot, request: RouteRequest) -> Ratio | None:
         return None
     price = price_between(snapshot, snapshot.wrapped_native, counted.address)
     return None if isinstance(price, NoRoute) else price
-
-
-def _candidate(
-    steps: tuple[Step, ...],
-    snapshot: Snapshot,
-    request: RouteRequest,
-    conditions: Conditions,
-    gas_value: Ratio | None,
-) -> Candidate:
-    route = route_of([Path(hops=tuple(_hop(step) for step in steps))], request.side)
-    row = cost_row(steps, snapshot, request, conditions)
-    formula = estimate(row)
-    net = net_of(route, formula, gas_value, request)
-    return Candidate(route=route, row=row, formula=formula, net=net)
 
 
 def _hop(step: Step) -> Hop:

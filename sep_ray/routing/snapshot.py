@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sep_ray.kernel.units import ChainId, Token
 from sep_ray.routing.pools.pool import Pool
+
+if TYPE_CHECKING:
+    from sep_ray.routing.index import Index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Snapshot:
     wrapped_native: str | None = None
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
+    _index: Index | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         near: dict[str, dict[str, tuple[Pool, ...]]] = {}
@@ -43,6 +47,17 @@ class Snapshot:
             *(self.chain_id, self.block_number, self.block_hash, self.block_time_s),
             *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native),
         )
+
+    @property
+    def index(self) -> Index:
+        """The market as arrays, built when it is first asked for. It does not travel."""
+        if self._index is None:
+            from sep_ray.routing.index import build
+
+            built = build(tuple(token.asset.address for token in self.tokens), self.pools)
+            object.__setattr__(self, "_index", built)
+            return built
+        return self._index
 
     def token(self, address: str) -> Token | None:
         """Return the token at a lower-case address, or None."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from sep_ray.routing.pools.curve import Curve
 from sep_ray.routing.reasons import NoRoute
 
 
@@ -30,7 +31,14 @@ class Quote:
     state: tuple[int, ...]
 
 
-class Pool(Protocol):
+class Searchable(Protocol):
+    """What the search, which works in floats, asks of a pool."""
+
+    def curve(self, token_in: str) -> Curve | None:
+        """Return the sale of `token_in` in floats; None where nothing is sold."""
+
+
+class Pool(Searchable, Protocol):
     """An immutable pool at one block. Tokens are lower-case addresses; token0 < token1."""
 
     @property

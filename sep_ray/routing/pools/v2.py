@@ -7,6 +7,7 @@ from typing import Final
 
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import PPM
+from sep_ray.routing.pools.curve import Curve, constant_product
 from sep_ray.routing.pools.pool import Quote, Venue
 from sep_ray.routing.reasons import NoRoute, Reason
 
@@ -75,6 +76,10 @@ class V2Pool:
     def depth(self, token: str) -> int:
         """Return the reserve of `token`."""
         return self.reserve0 if token == self.token0 else self.reserve1
+
+    def curve(self, token_in: str) -> Curve | None:
+        """Return the pair in floats; None when it is empty."""
+        return constant_product(*self._reserves(token_in), self.fee_ppm)
 
     def moved(self, quote: Quote) -> V2Pool:
         """Return the pair with the reserves the quoted swap leaves."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import PPM
+from sep_ray.routing.pools.curve import Curve, concentrated
 from sep_ray.routing.pools.pool import Quote, Venue
 from sep_ray.routing.pools.ticks import TickMap
 from sep_ray.routing.pools.v3_ladder import Fill, Ladder, Rung
@@ -105,6 +106,13 @@ class V3Pool:
         if token == self.token0:
             return (self.liquidity << 96) // self.sqrt_price
         return self.liquidity * self.sqrt_price // Q96
+
+    def curve(self, token_in: str) -> Curve | None:
+        """Return the direction in floats as far as ticks are known; None without liquidity."""
+        return concentrated(
+            *(self.sqrt_price, self.tick, self.liquidity, self.tick_map, self.fee_ppm),
+            downwards=token_in == self.token0,
+        )
 
     def moved(self, quote: Quote) -> V3Pool:
         """Return the pool at the price, tick and liquidity the quoted swap leaves."""

@@ -1,0 +1,72 @@
+"""The best route over a whole market and what proves it: splits and the certificate together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from sep_ray.intent.intent import Side
+from sep_ray.routing.bound import HOPS, Certificate, at_spot, certify
+from sep_ray.routing.flow import Flow, best_flow
+from sep_ray.routing.graph import Graph, one_way, potentials, select
+from sep_ray.routing.index import Floats
+from sep_ray.routing.plan import RouteRequest
+from sep_ray.routing.snapshot import Snapshot
+
+ENOUGH_PPM: Final = 2
+"""A single path so close to the bound at the first prices is as good as any split."""
+
+
+@dataclass(slots=True)
+class Optimum:
+    """One request's graph with its best flow, found when it is first needed."""
+
+    graph: Graph
+    price: Floats
+    circles: bool
+    request: RouteRequest
+    _flow: Flow | None = None
+
+    @property
+    def flow(self) -> Flow:
+        """The best flow; without circles where the market has some that pay."""
+        if self._flow is None:
+            graph = one_way(self.graph, self.price) if self.circles else self.graph
+            amount = float(self.request.amount)
+            self._flow = best_flow(graph, amount, self.request.side, self.price)
+        return self._flow
+
+    def spot_bound(self) -> int:
+        """Return the bound at the first prices: no work, and tight for small amounts."""
+        return self._bound(at_spot(self.graph, self.price, circles=self.circles))
+
+    def bound(self) -> int:
+        """Return the tightest bound: at the flow's prices or the first ones."""
+        found = [self.spot_bound()]
+        if self.flow.fits:
+            found.append(self._bound(certify(self.graph, self.flow, circles=self.circles)))
+        return min(found) if self.request.side is Side.SELL else max(found)
+
+    def _bound(self, certificate: Certificate) -> int:
+        return certificate.bound(self.request.amount, self.request.side)
+
+
+def optimum(
+    snapshot: Snapshot, request: RouteRequest, *, mixing: bool = True, hops: int = HOPS
+) -> Optimum | None:
+    """Return what is best over all pools that a request allows; None where nothing leads there."""
+    graph = select(snapshot.index, request, mixing=mixing, hops=hops)
+    if graph is None:
+        return None
+    price, final = potentials(graph, graph.rate)
+    if not np.isfinite(price[graph.source]):
+        return None
+    return Optimum(graph, price, not final, request)
+
+
+def is_close(amount: int, bound: int, side: Side) -> bool:
+    """Whether an open amount is within ENOUGH_PPM of its bound."""
+    behind = bound - amount if side is Side.SELL else amount - bound
+    return behind * 1_000_000 <= ENOUGH_PPM * bound
