@@ -352,7 +352,7 @@ class Across:
             raise Transient("filled, and the fill's log is not found", deposit=relay.deposit_id)
         fill = mine[-1]
         logs = await target.receipt_logs(fill.tx_hash)
-        paid = paid_to(logs, relay.output_token, transfer.recipient, fill.index)
+        paid = paid_to(logs, relay.output_token, transfer.recipient, after=fill.index)
         if paid is not None:
             return Arrived(
                 asset=Asset(relay.destination, relay.output_token),
@@ -414,7 +414,7 @@ class Across:
         if paid is None:
             return None
         found = await origin.receipt_logs(paid.tx_hash)
-        sent = paid_to(found, relay.input_token, relay.depositor, paid.index)
+        sent = paid_to(found, relay.input_token, relay.depositor, before=paid.index)
         proof = (sent or paid).proof(relay.origin)
         return Refunded(units=relay.input_amount, proof=proof)
 

@@ -252,7 +252,7 @@ class Arbitrum:
         logs = await self._l2.receipt_logs(named if int(named, 16) else scheduled.tx_hash)
         for gateway in (self._book.l2_weth_gateway, self._book.l2_erc20_gateway):
             for log in DEPOSIT_FINALIZED.found_in(logs, gateway):
-                paid = paid_to(logs, transfer.target.address, transfer.recipient, log.index)
+                paid = paid_to(logs, transfer.target.address, transfer.recipient, before=log.index)
                 if log.topics[3] == topic(transfer.recipient) and paid is not None:
                     return Arrived(
                         asset=transfer.target,
@@ -307,7 +307,7 @@ class Arbitrum:
         if not mine:
             raise Transient("executed, and the execution's log is not found", position=position)
         logs = await self._l1.receipt_logs(mine[-1].tx_hash)
-        paid = paid_to(logs, transfer.target.address, transfer.recipient, 2**62)
+        paid = paid_to(logs, transfer.target.address, transfer.recipient)
         if paid is None:
             raise Transient("executed, and no payment is found", tx_hash=mine[-1].tx_hash)
         return Arrived(

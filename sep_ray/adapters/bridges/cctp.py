@@ -294,7 +294,8 @@ class Cctp:
             raise Transient("minted, and the mint's log is not found", nonce=nonce.hex())
         logs = await target.receipt_logs(found[-1].tx_hash)
         mints = [m for m in MINTED.found_in(logs, book.messenger) if m.index < found[-1].index]
-        paid = paid_to(logs, book.usdc, transfer.recipient, mints[-1].index) if mints else None
+        at = mints[-1].index if mints else 0
+        paid = paid_to(logs, book.usdc, transfer.recipient, before=at)
         if paid is None:
             raise Transient("minted, and no payment is found", tx_hash=found[-1].tx_hash)
         return Arrived(

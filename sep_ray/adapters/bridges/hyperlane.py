@@ -14,9 +14,8 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from sep_ray.adapters.bridges.addresses import HYPERLANE, HyperlaneBook
-from sep_ray.adapters.bridges.reading import Event, Log, Reader, calldata, padded, paid_to, topic
+from sep_ray.adapters.bridges.reading import Event, Reader, calldata, padded, paid_to, topic
 from sep_ray.adapters.bridges.services import Service
-from sep_ray.adapters.evm.chain import TRANSFER
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
@@ -224,7 +223,8 @@ class Hyperlane:
         if not found:
             raise Transient("delivered, and the delivery's log is not found", block=at)
         logs = await target.receipt_logs(found[-1].tx_hash)
-        paid = self._payment(logs, sent, transfer, found[-1])
+        processed = found[-1].index
+        paid = paid_to(logs, transfer.target.address, transfer.recipient, after=processed)
         if paid is None:
             raise Transient("delivered, and no payment is found", tx_hash=found[-1].tx_hash)
         return Arrived(
@@ -232,18 +232,6 @@ class Hyperlane:
             units=int.from_bytes(paid.data, "big"),
             proof=paid.proof(target.chain_id),
         )
-
-    def _payment(
-        self, logs: tuple[Log, ...], sent: Sent, transfer: Transfer, processed: Log
-    ) -> Log | None:
-        """Return the Transfer of this message's payment: the first one after its own log."""
-        later = [
-            log for log in logs if log.index > processed.index and log.topics[:1] == (TRANSFER,)
-        ]
-        exact = [log for log in later if int.from_bytes(log.data, "big") == sent.units]
-        if exact:
-            return paid_to(exact[:1], transfer.target.address, transfer.recipient, 2**62)
-        return None
 
     async def _undelivered(
         self, target: Reader, sent: Sent, transfer: Transfer, reference: str

@@ -217,8 +217,13 @@ class Reader:
         return [parse_log(raw) for logs in answers for raw in logs]
 
 
-def paid_to(logs: Iterable[Log], token: str, recipient: str, before: int) -> Log | None:
-    """Return the last Transfer of a token to the recipient before a log of the same transaction."""
+def paid_to(
+    logs: Iterable[Log], token: str, recipient: str, *, before: int | None = None, after: int = -1
+) -> Log | None:
+    """Return the Transfer of a token to the recipient that belongs to a log of the transaction.
+
+    That is the last one before the log's index, or else the first one after it.
+    """
     paid = [
         log
         for log in logs
@@ -226,9 +231,12 @@ def paid_to(logs: Iterable[Log], token: str, recipient: str, before: int) -> Log
         and len(log.topics) == 3
         and log.topics[0] == TRANSFER
         and log.topics[2] == topic(recipient)
-        and log.index < before
+        and log.index > after
+        and (before is None or log.index < before)
     ]
-    return paid[-1] if paid else None
+    if not paid:
+        return None
+    return paid[0] if before is None else paid[-1]
 
 
 def _block(raw: Any) -> Block:
