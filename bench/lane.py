@@ -47,6 +47,7 @@ from sep_ray.devnet.packages import install
 from sep_ray.devnet.postgres import EmbeddedPostgres
 from sep_ray.devnet.rpc import Rpc
 from sep_ray.engine.executor import ChainExecutor
+from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.lane import LaneState
 from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.intent.intent import Constraints, Side
@@ -235,7 +236,7 @@ async def _executor(http: str, ws: str, store: PostgresStore) -> AsyncIterator[C
             world,
             store,
             [SIGNER],
-            rules_of(BOOK, block_seconds=BLOCK_S, confirmations=2),
+            rules_of(BOOK, block_seconds=BLOCK_S, finality=FinalityRule()),
             clock=clock,
             steady=SteadyClock(),
             ids=SystemIds(clock),

@@ -48,8 +48,18 @@ class Settings(BaseSettings):
 
     ethereum_block_seconds: float = Field(1.0, ge=0.05, le=60)
     arbitrum_block_seconds: float = Field(0.25, ge=0.05, le=60)
-    ethereum_confirmations: int = Field(2, ge=0, le=64)
-    arbitrum_confirmations: int = Field(2, ge=0, le=64)
+    ethereum_confirmations: int = Field(2, ge=0, le=1_024, description="of what is worth little")
+    arbitrum_confirmations: int = Field(2, ge=0, le=1_024)
+    ethereum_finality_tag: Literal["none", "safe", "finalized"] = Field(
+        "none", description="the chain's own word, waited for besides confirmations"
+    )
+    arbitrum_finality_tag: Literal["none", "safe", "finalized"] = "none"
+    confirmation_value: int | None = Field(
+        100_000, ge=1, description="dollars for which one more confirmation is asked, up to 64"
+    )
+    reorg_depth: int = Field(
+        12, ge=1, le=1_024, description="blocks down to which reorganisations are followed"
+    )
     market: Literal["seeded", "imported"] = "seeded"
     market_data: Path | None = Field(None, description="pool states for market=imported")
     market_driver: bool = Field(False, description="move the local market's prices")

@@ -178,6 +178,7 @@ class IntentAnswer(Answer):
                     "type": "DISPOSE",
                     "chain_id": 1,
                     "state": "COMPLETED",
+                    "final": True,
                     "reason": "filled",
                     "detail": "",
                     "wanted": "sell 1.5 USDC for WETH on chain 1",
@@ -234,6 +235,9 @@ class IntentAnswer(Answer):
     type: str
     chain_id: int
     state: str
+    final: bool = Field(
+        description="Nothing can change the end; until then a reorganisation may reopen the intent"
+    )
     reason: str | None
     detail: str
     wanted: str = Field(description="The request in words")

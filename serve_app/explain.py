@@ -50,10 +50,11 @@ from sep_ray.intent.states import (
     IntentFailed,
     IntentPartiallyCompleted,
     IntentRejected,
+    IntentReopened,
 )
 from sep_ray.journal.records import Recorded
 from sep_ray.kernel.units import PPM, Asset
-from sep_ray.portfolio.events import FundsAllocated, FundsObserved, LedgerBreached
+from sep_ray.portfolio.events import FundsAllocated, FundsObserved, LaneResumed, LedgerBreached
 from sep_ray.strategy.record import (
     StrategyPaused,
     StrategyResumed,
@@ -224,7 +225,7 @@ def _breached(event: LedgerBreached, about: Context) -> str:
     booked = quantity(about.book, event.asset, event.ledger_units)
     return (
         f"At block {event.block_number} the chain holds {held} but the books say {booked}; "
-        "the account has stopped"
+        f"the account has stopped{'; ' + event.detail if event.detail else ''}"
     )
 
 
@@ -250,6 +251,9 @@ _HERE: Final[Mapping[type, Say]] = {
     IntentExpired: lambda e, _: f"The window closed before anything was done: {e.reason.value}",
     IntentRejected: lambda e, _: f"Rejected, nothing was sent: {e.reason.value}; {e.detail}",
     IntentFailed: lambda e, _: f"Failed: {e.reason.value}; {e.detail}",
+    IntentReopened: lambda e, _: (
+        f"Block {_short(e.block_hash)} left the chain and a fill with it: this has not ended yet"
+    ),
     StepCreated: _created,
     StepRescheduled: lambda e, _: f"The slice moved to {e.due} and is now {e.amount} units",
     StepReleased: lambda _e, _: "The step is due and waits for the chain's next round",
@@ -287,6 +291,7 @@ _HERE: Final[Mapping[type, Say]] = {
     FundsObserved: _observed,
     FundsAllocated: _allocated,
     LedgerBreached: _breached,
+    LaneResumed: lambda e, _: f"{e.principal} let the account go on: {e.note}",
     StrategyStarted: lambda e, _: f"{e.principal} started it: {e.source} with {e.params}",
     StrategyResumed: lambda e, _: f"{e.principal} resumed it",
     StrategyPaused: lambda e, _: f"{e.principal} paused it{': ' + e.detail if e.detail else ''}",

@@ -10,8 +10,10 @@ from json import loads
 from uuid import UUID
 
 from sep_ray.decomposition.step import Step, StepStatus
+from sep_ray.execution.attempt import TERMINAL as SETTLED
 from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.intent import Constraints, Intent, IntentType, Side
+from sep_ray.intent.states import TERMINAL as ENDED
 from sep_ray.intent.states import IntentRecord
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.portfolio.ledger import HOLDINGS, Holding
@@ -65,6 +67,7 @@ def intent_answer(
         type=intent.type.value,
         chain_id=intent.chain_id,
         state=record.status.value,
+        final=_is_final(record, attempts),
         reason=record.reason.value if record.reason else None,
         detail=record.detail,
         wanted=wanted(intent, book),
@@ -91,6 +94,12 @@ def intent_answer(
         deadline=intent.deadline,
         steps=[step_answer(s, book, by_step[s.id]) for s in steps] if with_steps else None,
     )
+
+
+def _is_final(record: IntentRecord, attempts: Sequence[Attempt]) -> bool:
+    """Whether nothing can change the end: a fill whose block may still go can be withdrawn (P7)."""
+    ended = record.status in ENDED
+    return ended and all(attempt.status in SETTLED for attempt in attempts)
 
 
 def step_answer(step: Step, book: AssetBook, attempts: Sequence[Attempt]) -> StepAnswer:

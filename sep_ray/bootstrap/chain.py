@@ -15,6 +15,7 @@ from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
 from sep_ray.adapters.evm.world import open_world, rules_of
 from sep_ray.engine.executor import ChainExecutor, ExecutorStore
+from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.engine.ports import Model
 from sep_ray.engine.rules import Meter
 from sep_ray.kernel.clock import SteadyClock, SystemClock
@@ -39,7 +40,7 @@ class ChainProfile:
     http: str
     ws: str | None
     block_seconds: float
-    confirmations: int
+    finality: FinalityRule
 
 
 @asynccontextmanager
@@ -55,7 +56,7 @@ async def open_executor(
     rules = rules_of(
         book,
         block_seconds=chain.block_seconds,
-        confirmations=chain.confirmations,
+        finality=chain.finality,
         lease_ttl_ms=settings.lease_ttl_ms,
     )
     async with open_world(book, chain.http, chain.ws, block_seconds=chain.block_seconds) as world:
@@ -109,7 +110,20 @@ def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:
         block_seconds=(
             settings.ethereum_block_seconds if ethereum else settings.arbitrum_block_seconds
         ),
+        finality=_finality(settings, chain_id),
+    )
+
+
+def _finality(settings: Settings, chain_id: ChainId) -> FinalityRule:
+    ethereum = chain_id == ETHEREUM
+    dollars = settings.confirmation_value
+    decimals = BOOKS[chain_id].token("USDC").decimals
+    tag = settings.ethereum_finality_tag if ethereum else settings.arbitrum_finality_tag
+    return FinalityRule(
         confirmations=(
             settings.ethereum_confirmations if ethereum else settings.arbitrum_confirmations
         ),
+        value_step=None if dollars is None else dollars * 10**decimals,
+        reorg_depth=settings.reorg_depth,
+        tag=Tag(tag),
     )

@@ -157,7 +157,7 @@ class StepUnfilled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinalized:
-    """Nothing can take the fill back any more; only now may an intent's end rest on it."""
+    """Its block is as deep as the fill's worth asks; only now may an intent's end rest on it."""
 
     block_number: int
 
@@ -240,7 +240,7 @@ _MAKES: Final[Mapping[type, Mapping[str, Any]]] = {
     StepFailed: {"reserved": 0},
     StepFilled: {"reason": Reason.FILLED},
     StepFinalized: {"final": True},
-    StepUnfilled: {"sold": 0, "bought": 0, "reason": None},
+    StepUnfilled: {"sold": 0, "bought": 0, "final": False, "reason": None},
 }
 """What an event makes of other fields, whatever it says."""
 

@@ -24,7 +24,7 @@ from sep_ray.kernel.ids import derived_id
 from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import NATIVE, Asset
 from sep_ray.portfolio import ledger
-from sep_ray.portfolio.events import AccountEvent, FundsObserved, LedgerBreached
+from sep_ray.portfolio.events import AccountEvent, FundsObserved, LaneResumed, LedgerBreached
 from sep_ray.portfolio.ledger import InsufficientBalance, Posting
 
 log = structlog.get_logger()
@@ -36,6 +36,8 @@ LOOK_BACK: Final = 256
 TRIES: Final = 3
 """Times that a write to the account's stream is tried when others write there too."""
 WITHDRAWN: Final = "withdrawn with its block: "
+ACCEPTED: Final = "/accepted/"
+"""Marks the proof of what a person accepted: it rests on their word, not on a block."""
 
 
 class AuditStore(Journal, Ledger, Attempts, Cursors, Protocol):
@@ -94,6 +96,8 @@ class Auditor:
         Returns whether they agree, after booking what others sent. Disagreement that lasts is
         journalled as a breach.
         """
+        if self._lane.breached:
+            await self._catch_up()
         await self._withdraw_gone(head)
         totals = await self._store.account_units(self._lane.chain_id, self._lane.account)
         off = {
@@ -104,13 +108,14 @@ class Auditor:
         if off:
             off = await self._explain(head, off, totals)
         if not off:
-            self._off_since = None
+            self._off_since, self._lane.torn = None, ""
             await self._remember(head)
             return True
         if self._off_since is None or self._underway:
             self._off_since = head.number
             log.warning("ledger_off", account=self._lane.account, off=_text(off))
         patient = head.number - self._off_since < self._rules.patience_blocks
+        patient = patient and not self._lane.torn
         if not patient and not self._lane.breached:
             await self._breach(head, held, totals, off)
         return False
@@ -181,14 +186,15 @@ class Auditor:
         One is forgotten only when it is found standing and deep enough: however many heads were
         missed in between, each is looked at once more.
         """
-        oldest = head.number - self._rules.confirmations - LOOK_BACK
+        depth = self._rules.finality.last
+        oldest = head.number - depth - LOOK_BACK
         self._young = [each for each in self._young if each.event.block_number > oldest]
         if not self._young:
             return
         numbers = sorted({each.event.block_number for each in self._young})
         headers = await self._chain.headers(numbers)
         hashes = {n: h.hash for n, h in zip(numbers, headers, strict=True) if h is not None}
-        final = head.number - self._rules.confirmations
+        final = head.number - depth
         for seen in list(self._young):
             if hashes.get(seen.event.block_number) != seen.event.block_hash:
                 await self._withdraw(seen)
@@ -220,6 +226,7 @@ class Auditor:
                 chain_units=held[asset],
                 block_number=head.number,
                 block_hash=head.hash,
+                detail=self._lane.torn or f"it lasted from block {self._off_since}",
             )
             for asset in off
         ]
@@ -263,12 +270,21 @@ class Auditor:
     async def _catch_up(self) -> None:
         for row in await self._store.stream(self._stream, self._version):
             self._version = row.version
-            if isinstance(row.event, FundsObserved):
-                self._note(row.event, row.correlation_id)
+            match row.event:
+                case FundsObserved():
+                    self._note(row.event, row.correlation_id)
+                case LedgerBreached():
+                    self._lane.breached = True
+                case LaneResumed():
+                    self._lane.breached, self._off_since = False, None
+                case _:
+                    pass
 
     def _note(self, event: FundsObserved, correlation: UUID) -> None:
         """Remember what is booked by its proof, and forget what was withdrawn."""
         proof = event.evidence.removeprefix(WITHDRAWN).partition(" ")[0]
+        if ACCEPTED in proof:
+            return
         if event.evidence.startswith(WITHDRAWN):
             self._proofs.discard(proof)
             self._young = [each for each in self._young if each.proof != proof]

@@ -45,7 +45,9 @@ from sep_ray.execution.attempt import (
 )
 from sep_ray.execution.fills import read_fill
 from sep_ray.execution.ports import Receipt
-from sep_ray.intent.states import Reason
+from sep_ray.intent.states import TERMINAL as ENDED
+from sep_ray.intent.states import IntentRecord, Reason, reopening
+from sep_ray.intent.states import evolve as evolve_intent
 from sep_ray.journal.records import Append, Commit, Fence, State
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
@@ -104,6 +106,29 @@ class Writer:
         events, steps, postings = _withdrawal(attempt, step)
         return self._booking(attempt, events, step, steps, postings)
 
+    def reopened(self, booking: Booking, intent: IntentRecord | None, block_hash: str) -> Booking:
+        """Add to a withdrawal that the step's intent, should it have ended, is open again."""
+        unfilled = any(
+            isinstance(event, StepUnfilled)
+            for append in booking.commit.appends
+            for event in append.events
+        )
+        if intent is None or intent.status not in ENDED or not unfilled:
+            return booking
+        events, commit = reopening(intent, block_hash), booking.commit
+        append = Append(
+            stream_id=intent.stream_id,
+            expected_version=intent.version,
+            events=events,
+            correlation_id=intent.intent.id,
+            causation_id=booking.attempt.id,
+        )
+        after = intent
+        for event in events:
+            after = evolve_intent(after, event, self.at)
+        appends, states = (*commit.appends, append), (*commit.states, after)
+        return replace(booking, commit=replace(commit, appends=appends, states=states))
+
     def moved(self, attempt: Attempt, step: Step | None, receipt: Receipt, detail: str) -> Booking:
         """Withdraw and book anew in one: the transaction stands in another block now."""
         events, steps, postings = _withdrawal(attempt, step)
@@ -130,10 +155,21 @@ class Writer:
             event = AttemptCancelled(tx_hash=version.tx_hash)
         if attempt.status is AttemptStatus.INCLUDED:
             swap = _swap_of(attempt, step)
-            stays = (StepFinalized(block_number=block_number),) if swap is not None else ()
+            young = swap is not None and not swap.final
+            stays = (StepFinalized(block_number=block_number),) if young else ()
             return self._booking(attempt, (event,), step, stays)
         steps, release = _over(attempt, step, Reason.REVERTED, attempt.detail, max_tries)
         return self._booking(attempt, (event,), step, steps, release)
+
+    def confirmed(self, attempt: Attempt, step: Step | None, block_number: int) -> Booking:
+        """Book that a fill is deep enough for what it is worth: its intent may end on it."""
+        if step is None:
+            raise InvariantBroken("a fill without its step", attempt=str(attempt.id))
+        event = StepFinalized(block_number=block_number)
+        append = self._append(step.stream_id, step.version, (event,), step, attempt.id)
+        after = evolve_step(step, event)
+        commit = Commit(at=self.at, appends=(append,), states=(after,), fence=self.fence)
+        return Booking(commit=commit, attempt=attempt, step=after)
 
     def dropped(self, attempt: Attempt, step: Step | None, detail: str, max_tries: int) -> Booking:
         """Book that a foreign transaction used the nonce: ours can never land."""

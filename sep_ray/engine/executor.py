@@ -23,7 +23,7 @@ from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pa
 from sep_ray.engine.ports import Model
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Sender, SendingStore
-from sep_ray.engine.settling import Settler
+from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import Accounts, Calls, Chain, DataFees, Finality, Head, Signer
 from sep_ray.journal.ports import Leases, Ticks
@@ -32,9 +32,9 @@ from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
-from sep_ray.kernel.units import Asset
+from sep_ray.kernel.units import Asset, Rounding
 from sep_ray.routing.plan import Plan
-from sep_ray.routing.prices import Ratio, mid_price
+from sep_ray.routing.prices import Ratio, convert, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -46,7 +46,7 @@ ROUNDS_A_TURN: Final = 16
 """Rounds sent before the next head is looked at."""
 
 
-class ExecutorStore(AuditStore, SendingStore, Leases, Ticks, Protocol):
+class ExecutorStore(AuditStore, SendingStore, SettlingStore, Leases, Ticks, Protocol):
     """What an executor reads and writes."""
 
 
@@ -110,7 +110,10 @@ class ChainExecutor:
         self._planner = Planner(cost_model, rules.block_time_ms)
         chain, accounts, calls = world.chain, world.accounts, world.calls
         meter = meter or NoMeter()
-        self._settler = Settler(chain, accounts, store, clock, rules, meter)
+        self._settler = Settler(
+            chain, accounts, store, clock, rules, meter, finality=world.finality
+        )
+        self._settler.worth = self._worth
         self._launcher = Launcher(
             *(chain, calls, store),
             clock=clock,
@@ -213,6 +216,15 @@ class ChainExecutor:
             return {}
         found = {asset: mid_price(snapshot, asset, quote) for asset in self._rules.assets}
         return {asset: mid for asset, mid in found.items() if not isinstance(mid, NoRoute)}
+
+    def _worth(self, asset: Asset, units: int) -> int | None:
+        numeraire, snapshot = self._rules.numeraire, self.snapshot
+        if asset == numeraire:
+            return units
+        mid = mid_price(snapshot, asset, numeraire) if snapshot and numeraire else None
+        if mid is None or isinstance(mid, NoRoute):
+            return None
+        return convert(units, mid, Rounding.UP)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then follow heads and hints until told to stop; leases are given back."""

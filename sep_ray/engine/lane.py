@@ -21,6 +21,7 @@ from sep_ray.kernel.ids import derived_id
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.routing.plan import Plan
 
+TRAIL = 64
 PENDING = frozenset({AttemptStatus.PREPARED, AttemptStatus.BROADCAST})
 LANDED = frozenset({AttemptStatus.INCLUDED, AttemptStatus.REVERTED})
 
@@ -61,6 +62,10 @@ class Lane:
         self.next_nonce = 0
         self.mined_nonce = 0
         self.seen: Head | None = None
+        self.trail: dict[int, str] = {}
+        """Hashes of the last heads looked at, by number."""
+        self.torn = ""
+        """Evidence of a reorganisation deeper than is followed."""
         self.units: dict[Asset, int] = {}
         self.whole = False
 
@@ -134,6 +139,14 @@ class Lane:
             needed = {each.step_id for each in self.attempts.values()}
             if attempt.step_id not in needed:
                 self.steps.pop(attempt.step_id, None)
+
+    def note_head(self, head: Head) -> None:
+        """Remember a head that all was booked up to."""
+        self.seen = head
+        self.trail = {n: h for n, h in self.trail.items() if n < head.number}
+        self.trail[head.number] = head.hash
+        while len(self.trail) > TRAIL:
+            del self.trail[min(self.trail)]
 
     def step_of(self, attempt: Attempt) -> Step | None:
         """Return the step an attempt works for; InvariantBroken when it should be known."""

@@ -18,6 +18,7 @@ import structlog
 from sep_ray.decomposition.conclusion import conclusion
 from sep_ray.decomposition.decompose import Refusal, decompose
 from sep_ray.decomposition.schedule import Decision, releases
+from sep_ray.decomposition.step import TERMINAL as STEP_ENDS
 from sep_ray.decomposition.step import (
     Step,
     StepCancelled,
@@ -27,6 +28,7 @@ from sep_ray.decomposition.step import (
     StepFinalized,
     StepSkipped,
     StepStatus,
+    StepUnfilled,
 )
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
@@ -44,6 +46,7 @@ from sep_ray.intent.states import (
     Reason,
     Status,
     evolve,
+    reopening,
 )
 from sep_ray.journal.ports import Store
 from sep_ray.journal.records import Append, Commit, Event, State, VersionConflict
@@ -65,11 +68,13 @@ IDLE_S: Final = 5.0
 """The longest sleep; a missed wake-up costs no more than this."""
 STOPPABLE: Final = frozenset({StepStatus.PENDING, StepStatus.READY})
 """Steps that have reserved nothing and can end at once."""
+REOPENING: Final = frozenset({Status.COMPLETED, Status.PARTIALLY_COMPLETED})
 WAKING: Final[frozenset[type]] = frozenset(
     {
         IntentAccepted,
         IntentCancelRequested,
         StepFinalized,
+        StepUnfilled,
         StepFailed,
         StepSkipped,
         StepCancelled,
@@ -104,6 +109,7 @@ class IntentRouter:
         self._ready: set[ChainId] = set()
         self._seen = 0
         self._touched: dict[UUID, None] = {}
+        self._unfilled: set[UUID] = set()
         self._hinted = asyncio.Event()
 
     async def start(self) -> None:
@@ -145,7 +151,9 @@ class IntentRouter:
         batch = list(self._touched)[:BATCH]
         for intent_id in batch:
             del self._touched[intent_id]
-        records = [r for r in await self._store.intents(batch) if r.status not in TERMINAL]
+        found = await self._store.intents(batch)
+        await self._reopen([r for r in found if r.status in REOPENING], now)
+        records = [r for r in found if r.status not in TERMINAL]
         await self._begin([r for r in records if r.status is Status.ACCEPTED], now)
         await self._continue([r for r in records if r.status is not Status.ACCEPTED], now)
         while self._ready:
@@ -190,6 +198,21 @@ class IntentRouter:
         commits = [_advanced(record, by_intent[record.intent.id], now) for record in records]
         await asyncio.gather(*(self._write(commit) for commit in commits if commit is not None))
 
+    async def _reopen(self, records: Sequence[IntentRecord], now: Millis) -> None:
+        """Open intents again that were ended on a fill which was being withdrawn meanwhile.
+
+        Whoever withdraws a fill reopens its intent in the same commit; this one was ended after.
+        """
+        wanted = {r.intent.id: r for r in records if r.intent.id in self._unfilled}
+        self._unfilled -= set(wanted)
+        undone = [
+            step
+            for step in (await self._store.steps_of(list(wanted)) if wanted else ())
+            if step.status not in STEP_ENDS
+        ]
+        for record in {step.intent_id: wanted[step.intent_id] for step in undone}.values():
+            await self._write(_reopened(record, reopening(record, ""), now))
+
     async def _write(self, commit: Commit) -> None:
         """Write; when somebody else wrote first, look at the intent again."""
         reached(Point.DECIDED)
@@ -225,6 +248,8 @@ class IntentRouter:
 
     def _read(self, seq: int, event: Event, intent_id: UUID) -> None:
         self._seen = seq
+        if isinstance(event, StepUnfilled):
+            self._unfilled.add(intent_id)
         if type(event) in WAKING:
             self._touched[intent_id] = None
 
@@ -297,6 +322,19 @@ def _intent_commit(
         )
     states: tuple[State, ...] = (evolve(record, event, now), *(state for _, state in created))
     return Commit(at=now, appends=tuple(appends), states=states)
+
+
+def _reopened(record: IntentRecord, events: tuple[IntentEvent, ...], now: Millis) -> Commit:
+    append = Append(
+        stream_id=record.stream_id,
+        expected_version=record.version,
+        events=events,
+        correlation_id=record.intent.id,
+    )
+    after = record
+    for event in events:
+        after = evolve(after, event, now)
+    return Commit(at=now, appends=(append,), states=(after,))
 
 
 def _step_commit(record: IntentRecord, decisions: Sequence[Decision], now: Millis) -> Commit:

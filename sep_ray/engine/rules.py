@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.execution.fees import FeePolicy
 from sep_ray.kernel.units import Asset, ChainId
 
@@ -15,7 +16,8 @@ class ChainRules:
     """Settings of a chain's executor.
 
     * `coin`: the chain's own coin; `tokens`: what its accounts may hold besides
-    * `confirmations`: blocks on top of a transaction's own after which it counts as final
+    * `confirmations`, `value_step`, `most_confirmations`, `reorg_depth`, `tag`: see FinalityRule
+    * `numeraire`: the unit of account in which values are told; None: nobody can tell them
     * `resend_blocks`: blocks without inclusion after which the same bytes are sent again
     * `stall_blocks`: blocks without inclusion after which a transaction is sent for more
     * `patience_blocks`: heads a disagreement between ledger and chain may last before it counts
@@ -29,6 +31,11 @@ class ChainRules:
     tokens: tuple[Asset, ...]
     block_time_ms: int = 12_000
     confirmations: int = 2
+    value_step: int | None = None
+    most_confirmations: int = 64
+    reorg_depth: int = 12
+    tag: Tag = Tag.NONE
+    numeraire: Asset | None = None
     resend_blocks: int = 2
     stall_blocks: int = 4
     patience_blocks: int = 4
@@ -40,6 +47,17 @@ class ChainRules:
     lease_margin_ms: int = 500
     fees: FeePolicy = field(default_factory=FeePolicy)
     zero_first: frozenset[str] = frozenset()
+
+    @property
+    def finality(self) -> FinalityRule:
+        """When a fact of this chain is final."""
+        return FinalityRule(
+            confirmations=self.confirmations,
+            value_step=self.value_step,
+            most=self.most_confirmations,
+            reorg_depth=self.reorg_depth,
+            tag=self.tag,
+        )
 
     @property
     def assets(self) -> tuple[Asset, ...]:

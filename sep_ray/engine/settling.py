@@ -7,21 +7,24 @@ one we knew, a nonce that somebody else used. Blocks above the head being worked
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import structlog
 
+from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.finality import Tag
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
-from sep_ray.execution.ports import Accounts, Chain, Head, Receipt
-from sep_ray.journal.ports import Journal
+from sep_ray.execution.ports import Accounts, Chain, Finality, Head, Receipt, Settled
+from sep_ray.journal.ports import Intents, Journal
 from sep_ray.journal.records import VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate, SepError
 from sep_ray.kernel.points import Point, reached
+from sep_ray.kernel.units import Asset
 from sep_ray.portfolio.ledger import InsufficientBalance
 
 log = structlog.get_logger()
@@ -73,6 +76,18 @@ async def write_all(journal: Journal, lane: Lane, bookings: Sequence[Booking]) -
     return [result is True for result in results]
 
 
+Worth = Callable[[Asset, int], int | None]
+"""Units of account that units of an asset are worth now; None when nobody can tell."""
+
+
+class SettlingStore(Journal, Intents, Protocol):
+    """What settling reads and writes."""
+
+
+def _unknown(asset: Asset, units: int) -> int | None:
+    return None
+
+
 class Settler:
     """Books what became of a lane's transactions, head by head."""
 
@@ -80,11 +95,15 @@ class Settler:
         self,
         chain: Chain,
         accounts: Accounts,
-        journal: Journal,
+        journal: SettlingStore,
         clock: Clock,
         rules: ChainRules,
         meter: Meter,
+        finality: Finality | None = None,
     ) -> None:
+        """`finality` is the chain's own word, where it has one."""
+        self._finality = finality
+        self.worth: Worth = _unknown
         self._chain = chain
         self._accounts = accounts
         self._journal = journal
@@ -109,7 +128,7 @@ class Settler:
         if lane.stale:  # what stands in the journal is not sure, so nothing of it is final
             return False
         whole &= await self._finalize(lane, head)
-        lane.seen = head
+        lane.note_head(head)
         return whole and not lane.unsettled
 
     async def _gone(self, lane: Lane, head: Head) -> list[Attempt]:
@@ -118,8 +137,12 @@ class Settler:
         A head that follows the last one proves that nothing before it changed.
         """
         landed = lane.landed()
-        if not landed or (lane.seen is not None and _follows(lane.seen, head)):
+        if lane.seen is not None and (
+            _follows(lane.seen, head) or not await self._forked(lane, head)
+        ):
             return [a for a in reversed(landed) if a.id in lane.unsettled]
+        if not landed:
+            return []
         numbers = sorted({a.inclusion.block_number for a in landed if a.inclusion is not None})
         headers = await self._chain.headers(numbers)
         hashes = {
@@ -132,6 +155,35 @@ class Settler:
             for a in reversed(landed)
             if a.inclusion is not None
             and hashes.get(a.inclusion.block_number) != a.inclusion.block_hash
+        ]
+
+    async def _forked(self, lane: Lane, head: Head) -> bool:
+        """Whether a block looked at before has left the chain; notes how deep that goes.
+
+        Heads that were merely missed change nothing.
+        """
+        newest = lane.seen.number if lane.seen is not None else 0
+        if await self._stands(lane, [newest], head):
+            return False
+        stands = await self._stands(lane, sorted(lane.trail), head)
+        depth = newest - max(stands, default=min(lane.trail) - 1)
+        log.warning("chain_reorganised", chain_id=lane.chain_id, depth=depth, was=newest)
+        if depth > self._rules.finality.last:
+            words = f"at least {depth} blocks" if not stands else f"{depth} blocks"
+            lane.torn = (
+                f"the chain went back {words} from block {newest} {lane.trail.get(newest)}; "
+                f"{self._rules.finality.last} are followed"
+            )
+        return True
+
+    async def _stands(self, lane: Lane, numbers: Sequence[int], head: Head) -> list[int]:
+        headers = await self._chain.headers(numbers)
+        return [
+            number
+            for number, header in zip(numbers, headers, strict=True)
+            if header is not None
+            and number <= head.number
+            and header.hash == lane.trail.get(number)
         ]
 
     async def _receipts(self, attempts: Sequence[Attempt], head: Head) -> dict[str, Receipt]:
@@ -176,6 +228,9 @@ class Settler:
                 booking = writer.unlanded(attempt, step)
             else:
                 booking = writer.moved(attempt, step, receipt, reasons.get(receipt.tx_hash, ""))
+            if step is not None and attempt.inclusion is not None:
+                intent = await self._journal.intent(step.intent_id)
+                booking = writer.reopened(booking, intent, attempt.inclusion.block_hash)
             if attempt.id not in lane.unsettled:
                 log.warning("attempt_reorganised", **names_of(attempt), again=receipt is not None)
                 self._meter.count("attempts_reorganised", self._labels())
@@ -210,7 +265,7 @@ class Settler:
                 lane.missing.pop(attempt.id, None)
                 continue
             since = lane.missing.setdefault(attempt.id, head.number)
-            if head.number - since < max(self._rules.confirmations, 1):
+            if head.number - since < max(self._rules.finality.last, 1):
                 waiting = True
                 continue
             detail = f"nonce {attempt.nonce} was used by another transaction, seen at {since}"
@@ -219,13 +274,38 @@ class Settler:
         return await self._write_all(lane, bookings) and not waiting
 
     async def _finalize(self, lane: Lane, head: Head) -> bool:
-        writer, depth, bookings = self._writer(lane), self._rules.confirmations, []
-        for attempt in lane.landed():
+        writer, rule, bookings = self._writer(lane), self._rules.finality, []
+        landed = [a for a in lane.landed() if a.id not in lane.unsettled]
+        settled = await self._word(landed, head)
+        for attempt in landed:
+            step, tries = lane.step_of(attempt), self._rules.max_tries
             block = attempt.inclusion.block_number if attempt.inclusion else head.number
-            if attempt.id not in lane.unsettled and head.number - block >= depth:
-                step, tries = lane.step_of(attempt), self._rules.max_tries
+            value = self._value(attempt, step)
+            if rule.ends(block, head, settled, value):
                 bookings.append(writer.finalized(attempt, step, head.number, tries))
+            elif _unconfirmed(attempt, step) and rule.confirms(block, head, settled, value):
+                bookings.append(writer.confirmed(attempt, step, head.number))
         return await self._write_all(lane, bookings)
+
+    async def _word(self, landed: Sequence[Attempt], head: Head) -> Settled | None:
+        """Ask the chain what it calls final, where that is asked for and could matter."""
+        rule, asked = self._rules.finality, self._finality
+        deep = any(
+            head.number - a.inclusion.block_number >= rule.depth(0)
+            for a in landed
+            if a.inclusion is not None
+        )
+        if rule.tag is Tag.NONE or asked is None or not deep:
+            return None
+        return await asked.settled()
+
+    def _value(self, attempt: Attempt, step: Step | None) -> int | None:
+        """Return what a fact is worth in units of account; what moves no money is worth nothing."""
+        if self._rules.finality.value_step is None or step is None:
+            return 0
+        if attempt.status is not AttemptStatus.INCLUDED or attempt.purpose is not Purpose.SWAP:
+            return 0
+        return self.worth(step.sell, step.sold)
 
     async def _write_all(self, lane: Lane, bookings: Sequence[Booking]) -> bool:
         written = await write_all(self._journal, lane, bookings)
@@ -239,6 +319,9 @@ class Settler:
 
     def _tell(self, booking: Booking) -> None:
         attempt, step = booking.attempt, booking.step
+        if not any(a.stream_id == attempt.stream_id for a in booking.commit.appends):
+            log.info("fill_confirmed", **names_of(attempt))
+            return
         log.info(_TOLD[attempt.status], **names_of(attempt), detail=attempt.detail)
         labels = {**self._labels(), "purpose": attempt.purpose.value}
         self._meter.count(f"attempts_{attempt.status.value.lower()}", labels)
@@ -257,6 +340,12 @@ class Settler:
 
     def _labels(self) -> dict[str, str]:
         return {"chain_id": str(self._rules.chain_id)}
+
+
+def _unconfirmed(attempt: Attempt, step: Step | None) -> bool:
+    """Whether it filled its step, and nothing rests on that yet."""
+    swap = attempt.status is AttemptStatus.INCLUDED and attempt.purpose is Purpose.SWAP
+    return swap and step is not None and not step.final
 
 
 def names_of(attempt: Attempt) -> dict[str, object]:

@@ -37,6 +37,15 @@ TERMINAL: Final = frozenset(
         Status.FAILED,
     }
 )
+"""Ends. One with a fill in it is final only when its fills are: a reorganisation reopens it."""
+
+
+def reopening(record: IntentRecord, block_hash: str) -> tuple[IntentEvent, ...]:
+    """Return what reopens an intent that ended; who had asked to stop it still has."""
+    reopened = IntentReopened(block_hash=block_hash)
+    if record.reason is Reason.CANCELLED_BY_CLIENT:
+        return reopened, IntentCancelRequested(principal=record.principal)
+    return (reopened,)
 
 
 class Reason(StrEnum):
@@ -135,6 +144,13 @@ class IntentFailed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentReopened:
+    """The block that held a fill of its is no longer part of the chain: it has not ended yet."""
+
+    block_hash: str
+
+
 IntentEvent = (
     IntentAccepted
     | IntentDecomposed
@@ -145,6 +161,7 @@ IntentEvent = (
     | IntentExpired
     | IntentRejected
     | IntentFailed
+    | IntentReopened
 )
 
 TRANSITIONS: Final[Mapping[tuple[Status, type], Status]] = {
@@ -162,6 +179,8 @@ TRANSITIONS: Final[Mapping[tuple[Status, type], Status]] = {
     (Status.CANCELLING, IntentPartiallyCompleted): Status.PARTIALLY_COMPLETED,
     (Status.CANCELLING, IntentCancelled): Status.CANCELLED,
     (Status.CANCELLING, IntentFailed): Status.FAILED,
+    (Status.COMPLETED, IntentReopened): Status.ACTIVE,
+    (Status.PARTIALLY_COMPLETED, IntentReopened): Status.ACTIVE,
 }
 
 
@@ -188,6 +207,18 @@ class IntentRecord:
         return f"intent/{self.intent.id}"
 
 
+_SETS: Final[Mapping[type, tuple[str, ...]]] = {
+    IntentDecomposed: ("score", "score_source", "why"),
+    IntentCompleted: ("reason", "sold", "bought"),
+    IntentPartiallyCompleted: ("reason", "sold", "bought"),
+    IntentRejected: ("reason", "detail"),
+    IntentFailed: ("reason", "detail"),
+    IntentCancelled: ("reason",),
+    IntentExpired: ("reason",),
+}
+"""The fields of a record that an event's fields of the same name replace."""
+
+
 def evolve(record: IntentRecord | None, event: IntentEvent, at: Millis) -> IntentRecord:
     """Return the record after `event`; only IntentAccepted may begin a stream."""
     if record is None:
@@ -208,14 +239,7 @@ def evolve(record: IntentRecord | None, event: IntentEvent, at: Millis) -> Inten
         version=record.version + 1,
         updated_at=at,
     )
-    match event:
-        case IntentDecomposed():
-            return replace(moved, score=event.score, score_source=event.score_source, why=event.why)
-        case IntentCompleted() | IntentPartiallyCompleted():
-            return replace(moved, reason=event.reason, sold=event.sold, bought=event.bought)
-        case IntentRejected() | IntentFailed():
-            return replace(moved, reason=event.reason, detail=event.detail)
-        case IntentCancelled() | IntentExpired():
-            return replace(moved, reason=event.reason)
-        case _:
-            return moved
+    if isinstance(event, IntentReopened):
+        return replace(moved, reason=None, sold=0, bought=0)
+    names = _SETS.get(type(event), ())
+    return replace(moved, **{name: getattr(event, name) for name in names})

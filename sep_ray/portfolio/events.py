@@ -31,13 +31,24 @@ class FundsAllocated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerBreached:
-    """Ledger and chain disagree at a block; the account stops (P8)."""
+    """Ledger and chain disagree at a block; the account stops (P8). `detail` is the evidence."""
 
     asset: Asset
     ledger_units: int
     chain_units: int
     block_number: int
     block_hash: str
+    detail: str = ""
 
 
-AccountEvent = FundsObserved | FundsAllocated | LedgerBreached
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneResumed:
+    """A named person has looked at a breach: the account goes on with what the chain says it held
+    then. `strategy_id` has more, or less, by the difference."""
+
+    principal: str
+    note: str
+    strategy_id: str
+
+
+AccountEvent = FundsObserved | FundsAllocated | LedgerBreached | LaneResumed

@@ -24,6 +24,7 @@ RULES: Final = ChainRules(
     tokens=(WETH, USDC, DAI),
     block_time_ms=1_000,
     confirmations=2,
+    reorg_depth=1,
     stall_blocks=3,
     patience_blocks=3,
 )

@@ -13,6 +13,7 @@ from sep_ray.adapters.memory import MemoryStore
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.devnet.rpc import call_data
 from sep_ray.engine.executor import ChainExecutor
+from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.lane import LaneState
 from sep_ray.execution.attempt import AttemptStatus
 from sep_ray.intent.intent import Constraints, Side
@@ -33,7 +34,9 @@ class Desk:
     def __init__(self, pair, chain_id, world, store, **rules):
         self.pair, self.chain_id, self.book = pair, chain_id, BOOKS[chain_id]
         self.world, self.store, self.clock = world, store, SystemClock()
-        self.rules = replace(rules_of(self.book, block_seconds=0.25, confirmations=2), **rules)
+        self.rules = replace(
+            rules_of(self.book, block_seconds=0.25, finality=FinalityRule(reorg_depth=2)), **rules
+        )
         self.ids = SystemIds(self.clock)
         self.journal = StepBook(store, self.clock, self.ids, chain_id, SIGNER.address)
         self.executor = self.another("first")

@@ -27,6 +27,7 @@ from tests.fixtures.execution import (
     Crash,
     Gate,
     Sim,
+    bounded,
     shock,
 )
 
@@ -76,13 +77,16 @@ class Day:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.sim = Sim(accounts=ACCOUNTS[: 1 + seed % 3])
+        self.sim = Sim(
+            bounded(reorg_depth=12 if seed % 2 else 2), accounts=ACCOUNTS[: 1 + seed % 3]
+        )
         self.wild = Wild(self.sim.chain, self.chance)
-        self.born = 0
+        self.born = self.funded = 0
         self.undead: list[ChainExecutor] = []
 
     async def run(self) -> None:
         await self.sim.ready()
+        self.funded = self.sim.chain.newest.head.number - 1
         await self.sim.executor._leadership.release()
         await self._restart()
         for _ in range(BLOCKS):
@@ -130,7 +134,8 @@ class Day:
             await self._order()
         luck = chance.random()
         if luck < 0.1:
-            sim.chain.reorganise(chance.randrange(1, 3), keep=chance.random() < 0.5)
+            deepest = min(sim.rules.reorg_depth, sim.chain.newest.head.number - self.funded)
+            sim.chain.reorganise(chance.randint(1, deepest), keep=chance.random() < 0.5)
         elif luck < 0.2:
             sim.chain.pool.clear()
         elif luck < 0.3:
@@ -163,7 +168,7 @@ class Day:
         self.sim.clock.advance(self.sim.rules.lease_ttl_ms)
         self.sim.executor = self.sim.new_executor("last")
         await self.sim.executor.start()
-        await self.sim.settle(45)
+        await self.sim.settle(45 + 4 * self.sim.rules.reorg_depth)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS), ids=lambda n: f"seed-{n}-")

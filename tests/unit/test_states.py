@@ -29,7 +29,8 @@ MACHINES = {
         states.TRANSITIONS,
         states.Status,
         frozenset({states.Status.ACCEPTED}),
-        states.TERMINAL,
+        # a reorganised block reopens what had a fill in it
+        states.TERMINAL - {states.Status.COMPLETED, states.Status.PARTIALLY_COMPLETED},
         states.IntentEvent,
         states.IntentAccepted,
     ),

@@ -14,6 +14,7 @@ from sep_ray.adapters.evm.heads import HeadFeed
 from sep_ray.adapters.evm.rpc import EvmRpc
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.engine.executor import World
+from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.fees import FeePolicy
 from sep_ray.kernel.errors import Rejected
@@ -30,7 +31,11 @@ ETHEREUM_TIP_WEI: Final = 100_000_000
 
 
 def rules_of(
-    book: ChainBook, *, block_seconds: float, confirmations: int, lease_ttl_ms: int = 3_000
+    book: ChainBook,
+    *,
+    block_seconds: float,
+    finality: FinalityRule,
+    lease_ttl_ms: int = 3_000,
 ) -> ChainRules:
     """Return the rules for a chain of a book: what is a matter of time counted in its blocks."""
     block_ms = max(int(block_seconds * 1_000), 1)
@@ -40,10 +45,15 @@ def rules_of(
         coin=Asset(book.chain_id, NATIVE),
         tokens=tokens,
         block_time_ms=block_ms,
-        confirmations=confirmations,
+        confirmations=finality.confirmations,
+        value_step=finality.value_step,
+        most_confirmations=finality.most,
+        reorg_depth=finality.reorg_depth,
+        tag=finality.tag,
+        numeraire=book.token("USDC").asset,
         resend_blocks=max(2, -(-RESEND_MS // block_ms)),
         stall_blocks=max(LEAST_STALL_BLOCKS, -(-STALL_MS // block_ms)),
-        patience_blocks=max(confirmations + 2, -(-PATIENCE_MS // block_ms)),
+        patience_blocks=max(finality.confirmations + 2, -(-PATIENCE_MS // block_ms)),
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
         lease_ttl_ms=lease_ttl_ms,
         lease_margin_ms=min(500, lease_ttl_ms // 4),
