@@ -56,6 +56,15 @@ class CatchUp(StrEnum):
     BURST = "burst"  # missed slices run at once, at most `burst_cap` of them; others follow
 
 
+class BridgeBy(StrEnum):
+    """By what a bridge is chosen among those that can do it."""
+
+    BEST = "best"  # least of fee, gas, waiting and risk together
+    CHEAPEST = "cheapest"  # most arrives
+    FASTEST = "fastest"  # the least 95th percentile
+    SAFEST = "safest"  # the strongest trust class, then the best record
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """`slices` equal parts over the window; the last part carries the division's dust."""
@@ -83,6 +92,9 @@ class Constraints:
     max_gas: int | None = None
     venues: frozenset[str] = frozenset()
     """Allowed venues; empty means every venue the platform knows."""
+    bridges: frozenset[str] = frozenset()
+    """Allowed bridges; empty means every bridge the platform knows."""
+    bridge_by: BridgeBy = BridgeBy.BEST
     urgency: Ppm = Ppm(500_000)
     style: Style = Style.IMMEDIATE
     schedule: Schedule = field(default_factory=Schedule)

@@ -170,6 +170,7 @@ class Transfer:
     claims: int = 0
     claim_id: UUID | None = None
     arrived: int = 0
+    arrived_at: Millis | None = None
     arrived_asset: Asset | None = None
     arrival: Proof | None = None
     refund_due: bool = False
@@ -481,8 +482,10 @@ def _derived(transfer: Transfer, event: TransferEvent, at: Millis) -> dict[str, 
             found = {"departed": 0, "departure": None, "departed_at": None}
         case ArrivalSent():
             found = {"claims": transfer.claims + 1}
+        case ArrivalIncluded() | OtherAssetDelivered():
+            found = {"arrived_at": at}
         case ArrivalWithdrawn():
-            found = {"arrived": 0, "arrived_asset": None, "arrival": None}
+            found = {"arrived": 0, "arrived_at": None, "arrived_asset": None, "arrival": None}
         case TransferExpired():
             found = {"refund_due": True}
         case OperatorReleased():

@@ -28,6 +28,7 @@ from tests.fixtures.api import ACQUIRE, bench, problem_of
 from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
+    "arrived_at",
     "departed_at",
     "expires_at",
     "planned_at",
