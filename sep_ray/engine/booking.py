@@ -53,6 +53,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.ledger import TREASURY, Posting
+from sep_ray.settlement.transfer import Transfer
 
 CANCELLED = "cancelled by a replacement at the same nonce"
 
@@ -64,6 +65,8 @@ class Booking:
     commit: Commit
     attempt: Attempt
     step: Step | None
+    transfer: Transfer | None = None
+    """How the transfer stands whose departure or claim it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +245,8 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         raise InvariantBroken("a receipt of another transaction", tx_hash=receipt.tx_hash)
     swap = _swap_of(attempt, step)
     fill = None
-    if swap is not None and receipt.succeeded and not version.cancel:
-        fill = read_fill(receipt, attempt.account, swap.sell.address, swap.buy.address)
+    if step is not None and _effective(attempt, step) and receipt.succeeded and not version.cancel:
+        fill = read_fill(receipt, attempt.account, step.sell.address, step.buy.address)
     inclusion = Inclusion(
         tx_hash=receipt.tx_hash,
         block_number=receipt.block_number,
@@ -252,6 +255,7 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         gas_price_wei=receipt.gas_price_wei,
         index=receipt.index,
         log_index=fill.log_index if fill is not None else None,
+        left=fill.sold if fill is not None and swap is None else 0,
         data_fee_wei=receipt.data_fee_wei,
     )
     gas = _gas(attempt, step, inclusion)
@@ -294,10 +298,10 @@ def _withdrawal(attempt: Attempt, step: Step | None) -> _Parts:
 def _over(
     attempt: Attempt, step: Step | None, reason: Reason, detail: str, max_tries: int
 ) -> tuple[tuple[StepEvent, ...], tuple[Posting, ...]]:
-    """Release a swap's reserve and let its step try again, or fail it after its last try."""
-    swap = _swap_of(attempt, step)
-    if swap is None:
+    """Release what was reserved and let the step try again, or fail it after its last try."""
+    if step is None or not _effective(attempt, step):
         return (), ()
+    swap = step
     event: StepEvent = StepRequeued(reason=reason, detail=detail)
     if swap.tries >= max_tries:
         event = StepFailed(reason=reason, detail=detail)
@@ -309,6 +313,11 @@ def _swap_of(attempt: Attempt, step: Step | None) -> Step | None:
     if attempt.purpose is not Purpose.SWAP or step is None or step.attempt_id != attempt.id:
         return None
     return step
+
+
+def _effective(attempt: Attempt, step: Step) -> bool:
+    """Whether this very attempt does what the step wants: a swap, or the departure of a bridge."""
+    return attempt.purpose in (Purpose.SWAP, Purpose.DEPARTURE) and step.attempt_id == attempt.id
 
 
 def _gas(attempt: Attempt, step: Step | None, inclusion: Inclusion) -> tuple[Posting, ...]:

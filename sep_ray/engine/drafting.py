@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.tills import Tills
@@ -68,6 +68,18 @@ class Scattered:
 Outcome = Draft | Refused | Deferred | Scattered
 
 
+class Spending(Protocol):
+    """Something that takes units of what a step sells from the account."""
+
+    @property
+    def step(self) -> Step:
+        """Whose units."""
+
+    @property
+    def reserve(self) -> int:
+        """The most it takes."""
+
+
 class Purse:
     """What may still be spent in a round: each strategy's available units, and coin for gas."""
 
@@ -96,10 +108,14 @@ class Purse:
 
     def take(self, draft: Draft, wei: int) -> None:
         """Set a draft's reserve and gas aside."""
-        key = draft.step.strategy_id, draft.step.sell
-        self._available[key] = self._available.get(key, 0) - draft.reserve
-        self._gas_wei -= wei
+        self.spend(draft.step, draft.reserve, wei)
         self._coming.add((draft.step.strategy_id, draft.step.buy))
+
+    def spend(self, step: Step, units: int, wei: int) -> None:
+        """Set units of what a step sells aside, and gas."""
+        key = step.strategy_id, step.sell
+        self._available[key] = self._available.get(key, 0) - units
+        self._gas_wei -= wei
 
 
 def drafted(step: Step, plan: Plan | NoRoute, purse: Purse, tills: Tills, fees: Fees) -> Outcome:
@@ -155,7 +171,7 @@ class Approval:
 
 
 def approvals(
-    drafts: Iterable[tuple[Draft, str]],
+    drafts: Iterable[tuple[Spending, str]],
     allowed: Mapping[tuple[str, str], int],
     in_use: Iterable[tuple[str, str]],
     zero_first: frozenset[str],

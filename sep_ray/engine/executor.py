@@ -16,6 +16,8 @@ from typing import Final, Protocol
 import structlog
 
 from sep_ray.engine.audit import Auditor, AuditStore
+from sep_ray.engine.claiming import Claimer
+from sep_ray.engine.departing import Crossings, Departer
 from sep_ray.engine.lane import Lane, LaneState
 from sep_ray.engine.launching import Launcher
 from sep_ray.engine.leadership import Leadership
@@ -100,9 +102,11 @@ class ChainExecutor:
         holder: str,
         cost_model: Model | None = None,
         meter: Meter | None = None,
+        crossings: Crossings | None = None,
     ) -> None:
         """`steady` never jumps: it judges this process's hold on its leases. `holder` names the
-        process among all that may want them. Without a `cost_model` the formula decides."""
+        process among all that may want them. Without a `cost_model` the formula decides, without
+        `crossings` no bridge is taken."""
         self._world = world
         self._store = store
         self._rules = rules
@@ -122,7 +126,12 @@ class ChainExecutor:
             rules=rules,
             meter=meter,
         )
-        self._sender = Sender(self._launcher, self._planner, accounts, calls, store, clock, rules)
+        departer = Departer(crossings, store, clock, ids) if crossings is not None else None
+        self._sender = Sender(
+            self._launcher, self._planner, accounts, calls, store, clock, rules, departer
+        )
+        bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
+        self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
         self.lanes = tuple(Lane(rules.chain_id, signer) for signer in signers)
         self._auditors = {
             lane.account: Auditor(lane, chain, accounts, store, clock, rules) for lane in self.lanes
@@ -322,7 +331,8 @@ class ChainExecutor:
         names = {attempt.step_id for attempt in attempts if attempt.step_id is not None}
         steps = await asyncio.gather(*(self._store.step(name) for name in sorted(names)))
         following = await self._store.next_nonce(chain_id, account) or 0
-        lane.load(attempts, [step for step in steps if step is not None], following)
+        transfers = await self._store.open_transfers(chain_id)
+        lane.load(attempts, [step for step in steps if step is not None], transfers, following)
         await self._auditors[account].start()
         log.info("lane_recovered", lane=lane.name, live=len(attempts), next_nonce=following)
         reached(Point.BOOKS_READ)
@@ -341,6 +351,9 @@ class ChainExecutor:
         head, market, sent = self._head, self._market, 0
         if head is None or market is None or market.base.block_hash != head.hash:
             return 0
+        for lane in self._ready_lanes():
+            async with self._attempting("claim", lane):
+                sent += await self._claimer.round(lane, head, self._fees(head))
         for _ in range(ROUNDS_A_TURN):
             done = await self._round(head, market)
             if not done:

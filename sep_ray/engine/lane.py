@@ -20,6 +20,7 @@ from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.ids import derived_id
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.routing.plan import Plan
+from sep_ray.settlement.transfer import Transfer
 
 TRAIL = 64
 PENDING = frozenset({AttemptStatus.PREPARED, AttemptStatus.BROADCAST})
@@ -54,6 +55,8 @@ class Lane:
         self.attempts: dict[UUID, Attempt] = {}
         self.steps: dict[UUID, Step] = {}
         self.plans: dict[UUID, Plan] = {}
+        self.transfers: dict[UUID, Transfer] = {}
+        """Transfers by the attempt of their departure, until that is final."""
         self.own: set[UUID] = set()
         """Signed here since the journal was last read: nobody else can have sent them."""
         self.refused: dict[UUID, Refusal] = {}
@@ -105,9 +108,17 @@ class Lane:
         self.lease = None
         self.stale = True
 
-    def load(self, attempts: Iterable[Attempt], steps: Iterable[Step], next_nonce: int) -> None:
+    def load(
+        self,
+        attempts: Iterable[Attempt],
+        steps: Iterable[Step],
+        transfers: Iterable[Transfer],
+        next_nonce: int,
+    ) -> None:
         """Replace the cache by what the journal says."""
         self.attempts = {attempt.id: attempt for attempt in attempts}
+        departures = ((each.departure_id, each) for each in transfers)
+        self.transfers = {key: each for key, each in departures if key in self.attempts}
         self.steps = {step.id: step for step in steps}
         self.plans = {key: plan for key, plan in self.plans.items() if key in self.attempts}
         self.own.clear()
@@ -121,10 +132,13 @@ class Lane:
         self.agrees = False
         self.stale = False
 
-    def keep(self, attempt: Attempt, step: Step | None) -> None:
-        """Note how an attempt and its step stand now; what has ended is forgotten."""
+    def keep(self, attempt: Attempt, step: Step | None, transfer: Transfer | None = None) -> None:
+        """Note how an attempt and what it serves stand now; what has ended is forgotten."""
+        if transfer is not None and transfer.departure_id == attempt.id:
+            self.transfers[attempt.id] = transfer
         if attempt.status in TERMINAL:
             self.attempts.pop(attempt.id, None)
+            self.transfers.pop(attempt.id, None)
             self.missing.pop(attempt.id, None)
             self.own.discard(attempt.id)
             self.refused.pop(attempt.id, None)

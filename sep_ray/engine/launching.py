@@ -13,6 +13,7 @@ import structlog
 
 from sep_ray.decomposition.step import Step, StepStarted
 from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.crossing import Departing, claiming, departing
 from sep_ray.engine.drafting import Draft
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
@@ -29,14 +30,16 @@ from sep_ray.journal.ports import Journal
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
+from sep_ray.settlement.transfer import Transfer
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A transaction to be signed. `draft` says what a swap is for, `step` for whose sake an
-    approval is made; a filled gap has neither."""
+    """A transaction to be signed. `draft` says what a swap is for, `departing` what a departure,
+    `claiming` which transfer an arrival brings in, `step` for whose sake an approval or a claim is
+    made; a filled gap has none."""
 
     purpose: Purpose
     call: Call
@@ -45,6 +48,8 @@ class Job:
     step: Step | None = None
     draft: Draft | None = None
     moving: Moving | None = None
+    departing: Departing | None = None
+    claiming: Transfer | None = None
 
 
 class Launcher:
@@ -279,6 +284,10 @@ class Launcher:
 
 def _prepared(writer: Writer, attempt: Attempt, job: Job) -> Booking:
     draft = job.draft
+    if job.departing is not None:
+        return departing(writer, attempt, job.departing)
+    if job.claiming is not None:
+        return claiming(writer, attempt, job.step, job.claiming)
     if draft is None:
         return writer.prepared(attempt, job.step)
     plan = draft.plan

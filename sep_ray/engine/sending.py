@@ -11,8 +11,10 @@ from uuid import UUID
 
 import structlog
 
-from sep_ray.decomposition.step import Step
+from sep_ray.decomposition.step import Step, StepKind
 from sep_ray.engine.booking import Writer
+from sep_ray.engine.crossing import Departing
+from sep_ray.engine.departing import Bridged, Departer
 from sep_ray.engine.drafting import (
     Approval,
     Deferred,
@@ -20,6 +22,7 @@ from sep_ray.engine.drafting import (
     Purse,
     Refused,
     Scattered,
+    Spending,
     approvals,
     drafted,
 )
@@ -32,7 +35,8 @@ from sep_ray.execution.attempt import Purpose
 from sep_ray.execution.fees import Fees
 from sep_ray.execution.gas_limit import APPROVAL_GAS, TRANSFER_GAS
 from sep_ray.execution.ports import Accounts, Calls, Head
-from sep_ray.journal.ports import Journal, Ledger, Steps
+from sep_ray.intent.states import Reason
+from sep_ray.journal.ports import Journal, Ledger, Steps, Transfers
 from sep_ray.journal.records import VersionConflict
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.portfolio.ledger import TREASURY
@@ -40,7 +44,7 @@ from sep_ray.portfolio.ledger import TREASURY
 log = structlog.get_logger()
 
 
-class SendingStore(Journal, Steps, Ledger, Protocol):
+class SendingStore(Journal, Steps, Transfers, Ledger, Protocol):
     """What sending reads and writes."""
 
 
@@ -49,13 +53,14 @@ class Round:
     """What is to be sent now, by account, and the steps that cannot be done."""
 
     drafts: Mapping[str, Sequence[Draft]]
+    departures: Mapping[str, Sequence[Departing]]
     gatherings: Mapping[str, Sequence[tuple[Step, Gathering]]]
     refused: Sequence[Refused]
 
     @property
     def accounts(self) -> list[str]:
         """Who has something to send."""
-        return sorted({*self.drafts, *self.gatherings})
+        return sorted({*self.drafts, *self.departures, *self.gatherings})
 
 
 class Sender:
@@ -71,9 +76,12 @@ class Sender:
         store: SendingStore,
         clock: Clock,
         rules: ChainRules,
+        departer: Departer | None = None,
     ) -> None:
+        """Without a `departer` no bridge can be taken."""
         self._launcher = launcher
         self._planner = planner
+        self._departer = departer
         self._accounts = accounts
         self._calls = calls
         self._store = store
@@ -95,8 +103,10 @@ class Sender:
         """Send a lane's part of a round; return how many transactions became durable."""
         drafts = planned.drafts.get(lane.account, ())
         jobs = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
-        jobs += await self._approval_jobs(lane, drafts, head)
+        departures = planned.departures.get(lane.account, ())
+        jobs += await self._approval_jobs(lane, drafts, departures, head)
         jobs += [self._swap_job(lane, draft) for draft in drafts]
+        jobs += [self._departure_job(each) for each in departures]
         return await self._launcher.launch(lane, jobs, fees, head)
 
     def _room(self, lane: Lane) -> int:
@@ -118,26 +128,41 @@ class Sender:
         market: WorkingMarket,
         fees: Fees,
     ) -> Round:
+        swaps = [step for step in steps if step.kind is StepKind.SWAP]
         price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
         requests = [
             Trade.of(step).request(
                 head.timestamp + -(-self._lifetime(step) // 1_000), price, mix_venues=mix
             )
-            for step in steps
+            for step in swaps
         ]
         options, purse = await asyncio.gather(
-            self._planner.options(market.now, requests), self._purse(lanes, steps)
+            self._planner.options(market.now, requests), self._purse(lanes, steps, fees)
         )
         tills = self._tills(lanes)
+        outcomes: list[Bridged | Draft] = []
+        for step, option in zip(swaps, options, strict=True):
+            outcome = drafted(step, self._planner.decide(option, market), purse, tills, fees)
+            if isinstance(outcome, Draft):
+                market.take(outcome.plan)
+            outcomes.append(outcome)
+        bridges = [step for step in steps if step.kind is StepKind.BRIDGE]
+        outcomes += await self._bridged(bridges, purse, tills, fees, market)
+        return self._sorted(outcomes, tills, fees)
+
+    def _sorted(self, outcomes: Sequence[Bridged | Draft], tills: Tills, fees: Fees) -> Round:
+        """Return what each account is to do; what cannot be done yet is noted as waiting."""
         drafts: dict[str, list[Draft]] = defaultdict(list)
+        departures: dict[str, list[Departing]] = defaultdict(list)
         gatherings: dict[str, list[tuple[Step, Gathering]]] = defaultdict(list)
         refused: list[Refused] = []
-        for step, option in zip(steps, options, strict=True):
-            outcome = drafted(step, self._planner.decide(option, market), purse, tills, fees)
+        for outcome in outcomes:
+            step = outcome.step
             match outcome:
                 case Draft():
                     drafts[outcome.account].append(outcome)
-                    market.take(outcome.plan)
+                case Departing():
+                    departures[outcome.transfer.sender].append(outcome)
                 case Scattered():
                     wei = TRANSFER_GAS * fees.max_fee_wei
                     for each in tills.gather(step.sell, outcome.reserve, wei):
@@ -147,7 +172,20 @@ class Sender:
                     refused.append(outcome)
                 case Deferred():
                     self._wait(step, outcome.why)
-        return Round(drafts=drafts, gatherings=gatherings, refused=refused)
+        return Round(drafts=drafts, departures=departures, gatherings=gatherings, refused=refused)
+
+    async def _bridged(
+        self,
+        steps: Sequence[Step],
+        purse: Purse,
+        tills: Tills,
+        fees: Fees,
+        market: WorkingMarket,
+    ) -> Sequence[Bridged]:
+        if self._departer is None:
+            none = Reason.NO_BRIDGE
+            return [Refused(step=step, reason=none, detail="none is known") for step in steps]
+        return await self._departer.round(steps, purse, tills, fees, market.base)
 
     def _wait(self, step: Step, why: str) -> None:
         self._waiting.add(step.id)
@@ -173,22 +211,35 @@ class Sender:
     def _lifetime(self, step: Step) -> int:
         return min(step.deadline - self._clock.now(), self._rules.lifetime_ms)
 
-    async def _purse(self, lanes: Sequence[Lane], steps: Sequence[Step]) -> Purse:
+    async def _purse(self, lanes: Sequence[Lane], steps: Sequence[Step], fees: Fees) -> Purse:
         owners = sorted({TREASURY, *(step.strategy_id for step in steps)})
         holdings = await asyncio.gather(*(self._store.holdings(owner) for owner in owners))
         pending = [(lane, attempt) for lane in lanes for attempt in lane.pending()]
         promised = sum(a.newest.gas_limit * a.newest.max_fee_wei for _, a in pending)
+        promised += await self._claims_wei(fees)
         live = [step for lane, a in pending if (step := lane.step_of(a)) is not None]
         lines = (line for each in holdings for line in each)
         return Purse(lines, live, self._rules.coin, promised)
 
-    async def _approval_jobs(self, lane: Lane, drafts: Sequence[Draft], head: Head) -> list[Job]:
-        """Return the approvals that must be mined before these swaps."""
-        wanted = [
+    async def _claims_wei(self, fees: Fees) -> int:
+        """Return the coin kept back for claims of what is on its way to this chain."""
+        if self._departer is None:
+            return 0
+        chain_id = self._rules.chain_id
+        coming = await self._store.open_transfers(chain_id)
+        gas = sum(t.claim_gas for t in coming if t.target.chain_id == chain_id and not t.arrived)
+        return gas * fees.max_fee_wei
+
+    async def _approval_jobs(
+        self, lane: Lane, drafts: Sequence[Draft], departures: Sequence[Departing], head: Head
+    ) -> list[Job]:
+        """Return the approvals that must be mined before these swaps and departures."""
+        wanted: list[tuple[Spending, str]] = [
             (draft, taker)
             for draft in drafts
             for taker in self._calls.takers(self._calls.swap(draft.plan, lane.account).to)
         ]
+        wanted += [(each, each.departure.spender) for each in departures if each.departure.spender]
         allowed: dict[tuple[str, str], int] = {}
         for spender in sorted({spender for _, spender in wanted}):
             tokens = sorted({d.step.sell.address for d, by in wanted if by == spender})
@@ -199,6 +250,12 @@ class Sender:
             for attempt in lane.pending()
             if attempt.purpose is Purpose.SWAP and (step := lane.step_of(attempt)) is not None
             for taker in self._calls.takers(attempt.to)
+        ]
+        in_use += [
+            (step.sell.address, each.departure.spender)
+            for each in departures
+            for attempt in lane.pending()
+            if attempt.purpose is Purpose.DEPARTURE and (step := lane.step_of(attempt)) is not None
         ]
         needed = approvals(wanted, allowed, in_use, self._rules.zero_first)
         return [job for approval in needed for job in self._approval(approval)]
@@ -235,6 +292,16 @@ class Sender:
             deadline=self._deadline(draft.step),
             step=draft.step,
             draft=draft,
+        )
+
+    def _departure_job(self, departing: Departing) -> Job:
+        return Job(
+            purpose=Purpose.DEPARTURE,
+            call=departing.departure.call,
+            gas_limit=departing.departure.gas_limit,
+            deadline=self._deadline(departing.step),
+            step=departing.step,
+            departing=departing,
         )
 
     def _deadline(self, step: Step) -> Millis:

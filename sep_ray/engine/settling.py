@@ -14,6 +14,7 @@ import structlog
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.crossing import joined
 from sep_ray.engine.finality import Tag
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
@@ -47,6 +48,7 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
     A conflict or an unknown outcome makes the lane read the journal again; a holding that would
     fall below zero leaves the attempt unsettled until the rest of the story is booked.
     """
+    booking = joined(booking, lane.transfers.get(booking.attempt.id))
     try:
         await journal.commit(booking.commit)
     except (VersionConflict, Indeterminate) as error:
@@ -58,7 +60,7 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
         log.warning("booking_unsettled", attempt_id=str(booking.attempt.id), why=str(error))
         return False
     lane.unsettled.discard(booking.attempt.id)
-    lane.keep(booking.attempt, booking.step)
+    lane.keep(booking.attempt, booking.step, booking.transfer)
     return True
 
 

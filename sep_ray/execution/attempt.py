@@ -93,6 +93,8 @@ class Inclusion:
     gas_price_wei: int
     index: int = 0
     log_index: int | None = None
+    left: int = 0
+    """Units of the step's asset that a departure took, read from its logs."""
     data_fee_wei: int = 0
 
     @property

@@ -95,6 +95,8 @@ class Constraints:
     bridges: frozenset[str] = frozenset()
     """Allowed bridges; empty means every bridge the platform knows."""
     bridge_by: BridgeBy = BridgeBy.BEST
+    bridge_ms: int = 8 * 24 * 3_600_000
+    """How long a bridge may take at its 95th percentile."""
     urgency: Ppm = Ppm(500_000)
     style: Style = Style.IMMEDIATE
     schedule: Schedule = field(default_factory=Schedule)

@@ -9,7 +9,7 @@ bridge's fee.
 from __future__ import annotations
 
 from sep_ray.kernel.units import Asset
-from sep_ray.portfolio.ledger import Bucket, Posting, gas, pair, release
+from sep_ray.portfolio.ledger import TREASURY, Bucket, Posting, allocate, gas, pair, release
 from sep_ray.settlement.transfer import Proof, Transfer
 
 
@@ -31,15 +31,21 @@ def fee(transfer: Transfer, proof: Proof) -> tuple[Posting, ...]:
     )
 
 
-def arrived(transfer: Transfer, asset: Asset, units: int, proof: Proof) -> tuple[Posting, ...]:
-    """Book an arrival: what was with the bridge is delivered, what the log says is available."""
+def arrived(
+    transfer: Transfer, asset: Asset, units: int, proof: Proof, *, observed: bool
+) -> tuple[Posting, ...]:
+    """Book an arrival: what was with the bridge is delivered, what the log says is available.
+
+    What an audit has `observed` and given to the treasury is given to the strategy from there.
+    """
     owner = transfer.strategy_id
-    return (
-        *pair(owner, transfer.source, transfer.departed, _where(transfer), Bucket.SPENT),
-        *pair(
-            owner, asset, units, Bucket.RECEIVED, Bucket.AVAILABLE, proof.text, transfer.recipient
-        ),
+    out = pair(owner, transfer.source, transfer.departed, _where(transfer), Bucket.SPENT)
+    if observed:
+        return (*out, *allocate(asset, units, TREASURY, owner))
+    came = pair(
+        owner, asset, units, Bucket.RECEIVED, Bucket.AVAILABLE, proof.text, transfer.recipient
     )
+    return (*out, *came)
 
 
 def due_back(transfer: Transfer) -> tuple[Posting, ...]:

@@ -173,6 +173,7 @@ class Transfer:
     arrived_at: Millis | None = None
     arrived_asset: Asset | None = None
     arrival: Proof | None = None
+    observed: bool = False
     refund_due: bool = False
     refunded: int = 0
     refund: Proof | None = None
@@ -308,11 +309,16 @@ class ArrivalVoid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivalIncluded:
-    """Credited, whoever brought it in: units and asset read from the arrival's own log."""
+    """Credited, whoever brought it in: units and asset read from the arrival's own log.
+
+    `observed`: an audit had booked it to the treasury as money of unknown origin, which gives it
+    to the strategy now.
+    """
 
     arrived: int
     arrived_asset: Asset
     arrival: Proof
+    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +328,7 @@ class OtherAssetDelivered:
     arrived: int
     arrived_asset: Asset
     arrival: Proof
+    observed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -448,8 +455,8 @@ _SETS: Final[Mapping[type, tuple[str, ...]]] = {
     TransferClaimable: ("reference",),
     RedeemNeeded: ("reference",),
     ArrivalSent: ("claim_id",),
-    ArrivalIncluded: ("arrived", "arrived_asset", "arrival"),
-    OtherAssetDelivered: ("arrived", "arrived_asset", "arrival"),
+    ArrivalIncluded: ("arrived", "arrived_asset", "arrival", "observed"),
+    OtherAssetDelivered: ("arrived", "arrived_asset", "arrival", "observed"),
     TransferRefunded: ("refunded", "refund"),
 }
 """The fields of a transfer that an event's fields of the same name replace."""
