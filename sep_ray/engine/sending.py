@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -52,10 +52,12 @@ class SendingStore(Journal, Steps, Transfers, Ledger, Protocol):
 class Round:
     """What is to be sent now, by account, and the steps that cannot be done."""
 
-    drafts: Mapping[str, Sequence[Draft]]
-    departures: Mapping[str, Sequence[Departing]]
-    gatherings: Mapping[str, Sequence[tuple[Step, Gathering]]]
-    refused: Sequence[Refused]
+    drafts: dict[str, list[Draft]] = field(default_factory=lambda: defaultdict(list))
+    departures: dict[str, list[Departing]] = field(default_factory=lambda: defaultdict(list))
+    gatherings: dict[str, list[tuple[Step, Gathering]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def accounts(self) -> list[str]:
@@ -140,39 +142,34 @@ class Sender:
             self._planner.options(market.now, requests), self._purse(lanes, steps, fees)
         )
         tills = self._tills(lanes)
-        outcomes: list[Bridged | Draft] = []
+        planned = Round()
         for step, option in zip(swaps, options, strict=True):
             outcome = drafted(step, self._planner.decide(option, market), purse, tills, fees)
             if isinstance(outcome, Draft):
                 market.take(outcome.plan)
-            outcomes.append(outcome)
+            self._file(planned, outcome, tills, fees)
         bridges = [step for step in steps if step.kind is StepKind.BRIDGE]
-        outcomes += await self._bridged(bridges, purse, tills, fees, market)
-        return self._sorted(outcomes, tills, fees)
+        for bridged in await self._bridged(bridges, purse, tills, fees, market):
+            self._file(planned, bridged, tills, fees)
+        return planned
 
-    def _sorted(self, outcomes: Sequence[Bridged | Draft], tills: Tills, fees: Fees) -> Round:
-        """Return what each account is to do; what cannot be done yet is noted as waiting."""
-        drafts: dict[str, list[Draft]] = defaultdict(list)
-        departures: dict[str, list[Departing]] = defaultdict(list)
-        gatherings: dict[str, list[tuple[Step, Gathering]]] = defaultdict(list)
-        refused: list[Refused] = []
-        for outcome in outcomes:
-            step = outcome.step
-            match outcome:
-                case Draft():
-                    drafts[outcome.account].append(outcome)
-                case Departing():
-                    departures[outcome.transfer.sender].append(outcome)
-                case Scattered():
-                    wei = TRANSFER_GAS * fees.max_fee_wei
-                    for each in tills.gather(step.sell, outcome.reserve, wei):
-                        gatherings[each.source].append((step, each))
-                    self._wait(step, "waits for its units to come to one account")
-                case Refused():
-                    refused.append(outcome)
-                case Deferred():
-                    self._wait(step, outcome.why)
-        return Round(drafts=drafts, departures=departures, gatherings=gatherings, refused=refused)
+    def _file(self, planned: Round, outcome: Bridged | Draft, tills: Tills, fees: Fees) -> None:
+        """Note what an outcome asks of whom, at once: the next step finds what is left."""
+        step = outcome.step
+        match outcome:
+            case Draft():
+                planned.drafts[outcome.account].append(outcome)
+            case Departing():
+                planned.departures[outcome.transfer.sender].append(outcome)
+            case Scattered():
+                wei = TRANSFER_GAS * fees.max_fee_wei
+                for each in tills.gather(step.sell, outcome.reserve, wei):
+                    planned.gatherings[each.source].append((step, each))
+                self._wait(step, "waits for its units to come to one account")
+            case Refused():
+                planned.refused.append(outcome)
+            case Deferred():
+                self._wait(step, outcome.why)
 
     async def _bridged(
         self,
