@@ -17,7 +17,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.settlement.ports import NoQuote, Quote, Traits, Trust
 from sep_ray.settlement.track import Track
-from sep_ray.settlement.transfer import Alternative, Choice
+from sep_ray.settlement.weighed import Alternative, Choice
 
 HOUR_MS: Final = 3_600_000
 TRUST: Final[Mapping[Trust, int]] = {

@@ -18,6 +18,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.machine import move
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.settlement.weighed import Choice
 
 
 class TransferStatus(StrEnum):
@@ -92,32 +93,6 @@ class Proof:
     def text(self) -> str:
         """As postings name it: "block_hash/log_index"."""
         return f"{self.block_hash}/{self.log_index}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """One way that was weighed: what it promised, and in `verdict` why it was taken or not.
-
-    `units_out` are smallest units of the target asset; `cost_ppm` is all the way costs (fee, gas
-    on both chains, waiting) in millionths of what is sent, None where no offer was made.
-    """
-
-    bridge: str
-    mode: str = ""
-    units_out: int = 0
-    p50_ms: int = 0
-    p95_ms: int = 0
-    trust: str = ""
-    cost_ppm: int | None = None
-    verdict: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """Why this bridge: in words, and all the ways that were weighed, the one taken first (P14)."""
-
-    reason: str = ""
-    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
