@@ -9,7 +9,7 @@ of waiting, and never ends it (P6).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -132,7 +132,7 @@ class Transfer:
     expires_at: Millis | None = None
     watch_from: int = 0
     memo: str = ""
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
     status: TransferStatus = TransferStatus.PLANNED
     version: int = 0
     updated_at: Millis = Millis(0)
