@@ -34,7 +34,7 @@ from serve_app.openapi import body, describe
 from serve_app.parts import Parts
 from serve_app.problems import Problem, Wrong
 from serve_app.ranges import path
-from serve_app.respond import problem_response
+from serve_app.respond import problem_response, send_problem
 from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
 from serve_app.stream import Hub
 from serve_app.submit import Noop, Submit, SubmitBatch
@@ -107,18 +107,32 @@ PARAMETERS: Final = {
 """What a query's parameters take."""
 
 
+MOST_REQUESTS: Final = 1_500
+"""Requests a replica works on at once; beyond it says so itself, before Serve's own bound does."""
+ALWAYS_ANSWERED: Final = frozenset({"/health", "/metrics"})
+
+
 class Api(FastAPI):
-    """FastAPI, with paths that are answered before its routing."""
+    """FastAPI, with paths that are answered before its routing, and a bound (P12)."""
 
     hot: Mapping[tuple[str, str], ASGIApp] = {}
+    requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a connection."""
-        app = self.hot.get((scope.get("method", ""), scope.get("path", "")))
-        if app is None:
+        """Answer a connection; a request too many gets a 429 Problem and changes nothing."""
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        else:
-            await app(scope, receive, send)
+            return
+        if self.requests >= MOST_REQUESTS and scope["path"] not in ALWAYS_ANSWERED:
+            busy = Problem("busy", "try again in 1 s", headers={"Retry-After": "1"})
+            await send_problem(send, busy, scope["path"])
+            return
+        self.requests += 1
+        try:
+            hot = self.hot.get((scope["method"], scope["path"]))
+            await (hot or super().__call__)(scope, receive, send)
+        finally:
+            self.requests -= 1
 
     def openapi(self) -> dict[str, Any]:
         """Return the interface's description."""

@@ -39,6 +39,7 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "unknown_asset": (422, "The asset is not known"),
     "too_many_decimals": (422, "The amount has more decimals than the token"),
     "rate_limited": (429, "Too many submissions"),
+    "busy": (429, "Too many requests at once"),
     "internal": (500, "Something broke on our side"),
     "unavailable": (503, "A service is not available"),
     "unknown_outcome": (503, "It is not known whether this was recorded"),
