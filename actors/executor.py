@@ -29,6 +29,8 @@ from sep_ray.routing.snapshot import Snapshot
 from sep_ray.settings import Settings
 
 QUOTE_S = 5.0
+PUBLISH_S = 2.0
+"""How often the endpoints' figures are published."""
 
 
 class ChainExecutorShell:
@@ -51,7 +53,17 @@ class ChainExecutorShell:
             async with opened as executor:
                 self._executor = executor
                 self._host.running()
-                await executor.run(stop)
+                publishing = asyncio.create_task(self._publish(executor))
+                try:
+                    await executor.run(stop)
+                finally:
+                    publishing.cancel()
+
+    async def _publish(self, executor: ChainExecutor) -> None:
+        """Keep the endpoints' figures fresh."""
+        while True:
+            metrics.endpoints(self._chain_id, executor.status().endpoints)
+            await asyncio.sleep(PUBLISH_S)
 
     @ray.method
     def hint(self) -> None:

@@ -33,6 +33,7 @@ from bench.place import CACHE
 from bench.report import Figure
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.encoding import SwapEncoder
+from sep_ray.adapters.evm.endpoints import Access
 from sep_ray.adapters.evm.rpc import EvmRpc
 from sep_ray.adapters.evm.signer import LocalSigner
 from sep_ray.adapters.evm.world import open_world, rules_of
@@ -141,7 +142,7 @@ def run(folder: Path, cache: Path = CACHE) -> list[Figure]:
     postgres.start()
     runs: list[tuple[Sent, Sent, Sent]] = []
 
-    def on_fresh_chain(work: Callable[[str, str], Sent]) -> Sent:
+    def on_fresh_chain(work: Callable[[str], Sent]) -> Sent:
         options = {ETHEREUM: NodeOptions(mining="manual"), CHAIN: NodeOptions(block_time_s=BLOCK_S)}
         with Chains(bundle, states, options=options) as chains:
             endpoint = chains.endpoints[CHAIN]
@@ -149,7 +150,7 @@ def run(folder: Path, cache: Path = CACHE) -> list[Figure]:
             fund(rpc, BOOK, SIGNER.address, FUNDS)
             rpc("evm_setBlockGasLimit", hex(BLOCK_GAS))
             rpc.close()
-            return work(endpoint.http, endpoint.ws)
+            return work(endpoint.http)
 
     log = (folder / "lane.log").open("w")
     configure("json", "info", log)
@@ -157,10 +158,10 @@ def run(folder: Path, cache: Path = CACHE) -> list[Figure]:
         for number in range(ROUNDS):
             postgres.sql(f"CREATE DATABASE lane_{number}")
             url = postgres.url(f"lane_{number}")
-            lane = on_fresh_chain(lambda http, ws, url=url: asyncio.run(_lane(http, ws, url)))
+            lane = on_fresh_chain(lambda http, url=url: asyncio.run(_lane(http, url)))
             calls = lane.calls
-            loop = on_fresh_chain(lambda http, _, calls=calls: _web3_loop(http, calls))
-            tuned = on_fresh_chain(lambda http, _, calls=calls: asyncio.run(_tuned(http, calls)))
+            loop = on_fresh_chain(lambda http, calls=calls: _web3_loop(http, calls))
+            tuned = on_fresh_chain(lambda http, calls=calls: asyncio.run(_tuned(http, calls)))
             runs.append((lane, loop, tuned))
     finally:
         postgres.stop()
@@ -205,12 +206,12 @@ def _figures(runs: Sequence[tuple[Sent, Sent, Sent]]) -> list[Figure]:
     ]
 
 
-async def _lane(http: str, ws: str, database: str) -> Sent:
+async def _lane(http: str, database: str) -> Sent:
     """Let an executor work through STEPS ready steps."""
     await migrate(database)
     store = await PostgresStore.connect(database, clock=SystemClock())
     try:
-        async with _executor(http, ws, store) as executor:
+        async with _executor(http, store) as executor:
             await _until(lambda: executor.status().lanes[0].state is LaneState.READY)
             ids = await _make_ready(store)
             watch = Watch(http)
@@ -229,9 +230,9 @@ async def _lane(http: str, ws: str, database: str) -> Sent:
 
 
 @asynccontextmanager
-async def _executor(http: str, ws: str, store: PostgresStore) -> AsyncIterator[ChainExecutor]:
+async def _executor(http: str, store: PostgresStore) -> AsyncIterator[ChainExecutor]:
     clock, stop = SystemClock(), asyncio.Event()
-    async with open_world(BOOK, http, ws, block_seconds=BLOCK_S) as world:
+    async with open_world(BOOK, Access.to(http), block_seconds=BLOCK_S) as world:
         executor = ChainExecutor(
             world,
             store,

@@ -22,8 +22,22 @@ class Settings(BaseSettings):
 
     postgres_url: SecretStr | None = Field(None, description="external Postgres; else embedded")
     redis_url: SecretStr | None = Field(None, description="external Redis; else embedded")
-    ethereum_rpc_url: SecretStr | None = Field(None, description="chain 1; else a local chain")
-    arbitrum_rpc_url: SecretStr | None = Field(None, description="chain 42161; else a local one")
+    ethereum_rpc_url: SecretStr | None = Field(
+        None, description="chain 1, several with commas between; else a local chain"
+    )
+    arbitrum_rpc_url: SecretStr | None = Field(
+        None, description="chain 42161, several with commas between; else a local one"
+    )
+    rpc_agreement: int | None = Field(
+        None, ge=1, le=16, description="endpoints that must agree; default: more than half"
+    )
+    ethereum_private_rpc_url: SecretStr | None = Field(
+        None, description="takes what may revert first, and shows it to nobody"
+    )
+    arbitrum_private_rpc_url: SecretStr | None = None
+    private_blocks: int = Field(
+        5, ge=1, le=1_000, description="without inclusion, then all endpoints are told"
+    )
 
     lanes: int = Field(1, ge=1, le=16, description="accounts that trade on each chain")
     keystore_file: Path | None = Field(
@@ -72,6 +86,21 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator(
+        "ethereum_rpc_url",
+        "arbitrum_rpc_url",
+        "ethereum_private_rpc_url",
+        "arbitrum_private_rpc_url",
+    )
+    @classmethod
+    def _addresses(cls, url: SecretStr | None) -> SecretStr | None:
+        """Refuse what is no HTTP address, without showing it."""
+        if url is not None and not all(
+            a.startswith(("http://", "https://")) for a in addresses(url)
+        ):
+            raise ValueError("must be http:// or https:// addresses with commas between")
+        return url
+
     @field_validator("state_dir", "cache_dir", "models_dir", "market_data", "keystore_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
@@ -81,3 +110,8 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Where what is installed and built once is kept."""
         return self.cache_dir or self.state_dir / "cache"
+
+
+def addresses(url: SecretStr) -> tuple[str, ...]:
+    """Return the addresses in a setting, in order; at least one, which may be empty."""
+    return tuple(part.strip() for part in url.get_secret_value().split(","))

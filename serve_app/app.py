@@ -22,8 +22,7 @@ from actors.market import ActorMarket
 from actors.served_model import MODELS_APP
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.adapters.evm.chain import EvmChain
-from sep_ray.adapters.evm.heads import HeadFeed
-from sep_ray.adapters.evm.rpc import EvmRpc
+from sep_ray.adapters.evm.endpoints import reach
 from sep_ray.bootstrap.chain import CHAINS, NUMERAIRES, profile
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.facts import FactSource
@@ -118,7 +117,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         redis = _redis(settings)
         if redis is not None:
             stack.push_async_callback(redis.aclose)
-        chains = {chain_id: _chain(settings, chain_id, stack) for chain_id in CHAINS}
+        chains = {chain_id: await _chain(settings, chain_id, stack) for chain_id in CHAINS}
         configured = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         secret = token_secret(configured, settings.state_dir)
         book = AssetBook(TOKENS.values(), CHAINS)
@@ -162,11 +161,11 @@ def _redis(settings: Settings) -> Redis | None:
     )
 
 
-def _chain(settings: Settings, chain_id: ChainId, stack: AsyncExitStack) -> EvmChain:
-    reached = profile(settings, chain_id)
-    rpc = EvmRpc(reached.http, timeout_s=2.0, connections=2)
-    stack.push_async_callback(rpc.close)
-    return EvmChain(rpc, HeadFeed(rpc, None, reached.block_seconds))
+async def _chain(settings: Settings, chain_id: ChainId, stack: AsyncExitStack) -> EvmChain:
+    chain = profile(settings, chain_id)
+    opened = reach(chain.access, chain.block_seconds, timeout_s=2.0, connections=2)
+    way = await stack.enter_async_context(opened)
+    return EvmChain(way.node, way.feed)
 
 
 def _actor_probes(links: Links, settings: Settings) -> dict[str, Probe]:
@@ -178,6 +177,8 @@ def _actor_probes(links: Links, settings: Settings) -> dict[str, Probe]:
         block_seconds = profile(settings, chain_id).block_seconds
         ask = partial(links.executor_health, chain_id, block_seconds)
         probes[f"executor/{chain_id}"] = Probe(ask=ask)
+        told = partial(links.endpoint_health, chain_id)
+        probes[f"endpoints/{chain_id}"] = Probe(ask=told, needed=False)
     return probes
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from sep_ray.settings import Settings
+from sep_ray.settings import Settings, addresses
 
 LEAST_DISK_GB: Final = 3.0
 LEAST_MEMORY_GB: Final = 3.0
@@ -52,8 +52,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("memory", _memory),
         ("loopback", _loopback),
         ("HTTP port", _port),
-        ("chain 1", lambda s: _endpoint(s.ethereum_rpc_url, 1)),
-        ("chain 42161", lambda s: _endpoint(s.arbitrum_rpc_url, 42161)),
+        ("chain 1", lambda s: _endpoints(s.ethereum_rpc_url, 1)),
+        ("chain 42161", lambda s: _endpoints(s.arbitrum_rpc_url, 42161)),
         ("secrets", _secrets),
         ("models", _models),
         ("platform", _platform),
@@ -127,15 +127,25 @@ def _port(settings: Settings) -> Finding:
     return Finding("HTTP port", True, f"{settings.http_port} is free")
 
 
-def _endpoint(url: SecretStr | None, chain_id: int) -> Finding:
-    """Ask a configured node which chain it is and what it runs; a local chain is made by us."""
+def _endpoints(url: SecretStr | None, chain_id: int) -> Finding:
+    """Ask each configured node which chain it is and what it runs; a local chain is made by us."""
     name = f"chain {chain_id}"
     if url is None:
         return Finding(name, True, "a local one")
+    found = [_endpoint(each, chain_id) for each in addresses(url)]
+    if len(found) == 1:
+        return found[0]
+    ill = [f"{n}: {each.advice}" for n, each in enumerate(found, 1) if not each.ok]
+    said = "; ".join(f"{n}: {each.found}" for n, each in enumerate(found, 1))
+    return Finding(name, not ill, said, "; ".join(ill))
+
+
+def _endpoint(url: str, chain_id: int) -> Finding:
+    name = f"chain {chain_id}"
     from web3 import HTTPProvider, Web3
 
     options = {"timeout": ENDPOINT_S}
-    node = Web3(HTTPProvider(url.get_secret_value(), options, exception_retry_configuration=None))
+    node = Web3(HTTPProvider(url, options, exception_retry_configuration=None))
     try:
         found, client = node.eth.chain_id, node.client_version
     except Exception as error:  # the address may hold a secret: say no more than the kind

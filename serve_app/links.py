@@ -107,11 +107,30 @@ class Links:
         lanes = ", ".join(str(lane["state"]) for lane in status.get("lanes", ()))
         return f"{said}, block {status.get('head')}, {age_s:.1f} s old; lanes: {lanes}"
 
+    async def endpoint_health(self, chain_id: ChainId) -> str:
+        """Say how the chain's endpoints are; raise when one of them is not well."""
+        status = await self._executors[chain_id].ask("status")
+        found = status.get("endpoints") or ()
+        words = "; ".join(map(_endpoint, found))
+        if not found or any(each["state"] != "ok" for each in found):
+            raise Down(words or "not known yet")
+        return words
+
     async def _nudge(self) -> None:
         try:
             await self._supervisor.ask("nudge")
         except Transient:
             return  # it looks by itself every second
+
+
+def _endpoint(status: Mapping[str, Any]) -> str:
+    """Show an endpoint in few words, the evidence only while it is not well."""
+    latency = status["latency_ms"]
+    words = [status["name"], str(status["state"])]
+    words += [f"{latency} ms"] if latency is not None else []
+    words += [f"{status['lag_blocks']} behind"] if status["lag_blocks"] else []
+    words += [f"({status['evidence'][:120]})"] if status["state"] != "ok" else []
+    return " ".join(words)
 
 
 def _running(status: Mapping[str, Any]) -> str:

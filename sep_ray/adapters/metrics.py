@@ -24,6 +24,7 @@ from prometheus_client import (
     multiprocess,
 )
 
+from sep_ray.execution.ports import EndpointState, EndpointStatus
 from sep_ray.intent.intent import Intent
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +58,28 @@ gas_used: Final = Histogram(
     ["chain_id", "purpose"],
     buckets=(50_000, 100_000, 150_000, 200_000, 300_000, 500_000, 1_000_000, 3_000_000),
 )
+_ENDPOINT: Final = ["chain_id", "endpoint"]
+endpoint_up: Final = Gauge(
+    "endpoint_up",
+    "1 for an endpoint that answers, keeps up and was caught at nothing",
+    _ENDPOINT,
+    multiprocess_mode="livemostrecent",
+)
+endpoint_latency_seconds: Final = Gauge(
+    "endpoint_latency_seconds", "Moving average", _ENDPOINT, multiprocess_mode="livemostrecent"
+)
+endpoint_lag_blocks: Final = Gauge(
+    "endpoint_lag_blocks",
+    "Behind the best known head",
+    _ENDPOINT,
+    multiprocess_mode="livemostrecent",
+)
+endpoint_offences: Final = Gauge(
+    "endpoint_offences",
+    "Contradictions caught, the hour's",
+    _ENDPOINT,
+    multiprocess_mode="livemostrecent",
+)
 requests_refused: Final = Counter(
     "requests_refused_total", "Requests answered with a problem", ["code"]
 )
@@ -66,6 +89,16 @@ def submitted(intents: Iterable[Intent]) -> None:
     """Count intents that have become durable."""
     for (kind, chain_id), count in Tally((each.type, each.chain_id) for each in intents).items():
         intents_submitted.labels(kind.value, str(chain_id)).inc(count)
+
+
+def endpoints(chain_id: int, found: Iterable[EndpointStatus]) -> None:
+    """Publish how a chain's endpoints are; they are labelled by their place in the settings."""
+    for place, each in enumerate(found, 1):
+        labels = str(chain_id), str(place)
+        endpoint_up.labels(*labels).set(each.state is EndpointState.OK)
+        endpoint_latency_seconds.labels(*labels).set((each.latency_ms or 0) / 1_000)
+        endpoint_lag_blocks.labels(*labels).set(each.lag_blocks)
+        endpoint_offences.labels(*labels).set(each.offences)
 
 
 class ProcessMeter:

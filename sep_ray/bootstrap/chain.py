@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
+from sep_ray.adapters.evm.endpoints import Access, majority
 from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
 from sep_ray.adapters.evm.world import open_world, rules_of
 from sep_ray.engine.executor import ChainExecutor, ExecutorStore
@@ -22,7 +23,7 @@ from sep_ray.kernel.clock import SteadyClock, SystemClock
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.ids import SystemIds
 from sep_ray.kernel.units import Asset, ChainId
-from sep_ray.settings import Settings
+from sep_ray.settings import Settings, addresses
 
 CHAINS: Final = (ETHEREUM, ARBITRUM)
 
@@ -37,8 +38,7 @@ class ChainProfile:
     """How a chain is reached and when its blocks count."""
 
     chain_id: ChainId
-    http: str
-    ws: str | None
+    access: Access
     block_seconds: float
     finality: FinalityRule
 
@@ -59,7 +59,7 @@ async def open_executor(
         finality=chain.finality,
         lease_ttl_ms=settings.lease_ttl_ms,
     )
-    async with open_world(book, chain.http, chain.ws, block_seconds=chain.block_seconds) as world:
+    async with open_world(book, chain.access, block_seconds=chain.block_seconds) as world:
         yield ChainExecutor(
             world,
             store,
@@ -98,15 +98,10 @@ def devnet_signers(state_dir: Path, lanes: int) -> list[LocalSigner]:
 
 def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:
     """Return a chain's profile, or raise Rejected when its endpoint is not set."""
-    url = settings.ethereum_rpc_url if chain_id == ETHEREUM else settings.arbitrum_rpc_url
-    if url is None:
-        raise Rejected("no endpoint is configured", chain_id=chain_id)
-    http = url.get_secret_value()
     ethereum = chain_id == ETHEREUM
     return ChainProfile(
         chain_id=chain_id,
-        http=http,
-        ws=http.replace("http", "ws", 1),
+        access=access(settings, chain_id),
         block_seconds=(
             settings.ethereum_block_seconds if ethereum else settings.arbitrum_block_seconds
         ),
@@ -126,4 +121,22 @@ def _finality(settings: Settings, chain_id: ChainId) -> FinalityRule:
         value_step=None if dollars is None else dollars * 10**decimals,
         reorg_depth=settings.reorg_depth,
         tag=Tag(tag),
+    )
+
+
+def access(settings: Settings, chain_id: ChainId) -> Access:
+    """Return how a chain is reached, or raise Rejected when that is not set or makes no sense."""
+    ethereum = chain_id == ETHEREUM
+    url = settings.ethereum_rpc_url if ethereum else settings.arbitrum_rpc_url
+    private = settings.ethereum_private_rpc_url if ethereum else settings.arbitrum_private_rpc_url
+    if url is None:
+        raise Rejected("no endpoint is configured", chain_id=chain_id)
+    urls = addresses(url)
+    return Access(
+        urls=urls,
+        needed=settings.rpc_agreement
+        if settings.rpc_agreement is not None
+        else majority(len(urls)),
+        private=private.get_secret_value() if private is not None else None,
+        private_blocks=settings.private_blocks,
     )

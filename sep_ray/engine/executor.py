@@ -27,7 +27,17 @@ from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.execution.fees import Fees, offer
-from sep_ray.execution.ports import Accounts, Calls, Chain, DataFees, Finality, Head, Signer
+from sep_ray.execution.ports import (
+    Accounts,
+    Calls,
+    Chain,
+    DataFees,
+    Endpoints,
+    EndpointStatus,
+    Finality,
+    Head,
+    Signer,
+)
 from sep_ray.journal.ports import Leases, Ticks
 from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
@@ -62,6 +72,7 @@ class World:
     snapshots: Snapshots
     finality: Finality | None = None
     data_fees: DataFees | None = None
+    endpoints: Endpoints | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,7 @@ class ExecutorStatus:
     head_at: Millis | None
     snapshot_block: int | None
     lanes: tuple[LaneStatus, ...]
+    endpoints: tuple[EndpointStatus, ...] = ()
 
 
 class ChainExecutor:
@@ -195,6 +207,7 @@ class ChainExecutor:
                 )
                 for lane in self.lanes
             ),
+            endpoints=self._world.endpoints.status() if self._world.endpoints else (),
         )
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from sep_ray.execution.attempt import Signed
@@ -152,6 +153,40 @@ class DataFees(Protocol):
 
     async def costs(self, calls: Sequence[Call], at: Head) -> tuple[DataCost, ...]:
         """Estimate what each call costs on top of its execution. Raises Transient."""
+
+
+class EndpointState(StrEnum):
+    """How an endpoint of a chain stands."""
+
+    OK = "ok"
+    LAGGING = "lagging"  # blocks behind the others
+    FAILING = "failing"  # does not answer
+    QUARANTINED = "quarantined"  # contradicted what enough others agree on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointStatus:
+    """An endpoint as operators see it; `name` is its host, without path or secret.
+
+    `latency_ms` is a moving average, `lag_blocks` the distance to the best known head,
+    `evidence` what it was last caught at or why it last failed.
+    """
+
+    name: str
+    state: EndpointState
+    latency_ms: int | None
+    head: int | None
+    lag_blocks: int
+    failures: int
+    offences: int
+    evidence: str = ""
+
+
+class Endpoints(Protocol):
+    """The nodes behind a chain."""
+
+    def status(self) -> tuple[EndpointStatus, ...]:
+        """Return how each of them is, in the order of the settings."""
 
 
 class Accounts(Protocol):

@@ -83,9 +83,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No reply that can be read: timeout, broken connection, an HTTP status, bad JSON."""
+    """No reply that can be read: timeout, broken connection, an HTTP status, bad JSON.
+
+    `reached` is False only when nothing can have arrived: no connection was had.
+    """
 
     text: str
+    reached: bool = True
 
 
 Reply = Answered | Refused | Lost

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM
+from sep_ray.adapters.evm.endpoints import Access
 from sep_ray.adapters.evm.signer import LocalSigner
 from sep_ray.adapters.evm.world import open_world
 from sep_ray.adapters.memory.chain import MemoryChain
 from sep_ray.adapters.memory.contracts import MemoryCalls, MemorySigner
+from sep_ray.devnet.faults import Fault, FaultProxy, Rule
 from sep_ray.engine.executor import World
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Signed
@@ -73,8 +75,7 @@ def _in_memory() -> Place:
 
 
 @asynccontextmanager
-async def _on_a_node(pair: Pair) -> AsyncIterator[Place]:
-    endpoint = pair.endpoints[ETHEREUM]
+async def _on_a_node(pair: Pair, access: Access) -> AsyncIterator[Place]:
     signer = LocalSigner(b"\x44" * 32)
     symbols = {NATIVE: "ETH", BOOK.usdc: "USDC"}
 
@@ -83,7 +84,7 @@ async def _on_a_node(pair: Pair) -> AsyncIterator[Place]:
         pair.mine(1)
 
     fund(NATIVE, 10**20)
-    async with open_world(BOOK, endpoint.http, None, block_seconds=1) as world:
+    async with open_world(BOOK, access, block_seconds=1) as world:
         yield Place(
             world,
             signer,
@@ -93,14 +94,54 @@ async def _on_a_node(pair: Pair) -> AsyncIterator[Place]:
         )
 
 
-@pytest.fixture(params=["memory", "anvil"])
+LIES: Final = (
+    Rule(fault=Fault.LIE),
+    Rule(
+        fault=Fault.FORGE,
+        methods=("eth_getTransactionReceipt",),
+        result={"status": "0x0", "gasUsed": "0x1", "logs": []},
+    ),
+    Rule(fault=Fault.ANSWER, methods=("eth_getBalance",), result="0x7fffffffffffffff"),
+    Rule(fault=Fault.ANSWER, methods=("eth_getTransactionCount",), result="0x63"),
+    Rule(fault=Fault.ANSWER, methods=("eth_getLogs",), result=[]),
+)
+FAULTS: Final[dict[str, tuple[Rule, ...]]] = {
+    "lying": LIES,
+    "lagging": (Rule(fault=Fault.LAG, blocks=2),),
+    "dead": (),
+}
+NOBODY: Final = "http://127.0.0.1:9"
+
+
+@asynccontextmanager
+async def _among_three(url: str, fault: str) -> AsyncIterator[Access]:
+    """Two honest endpoints behind one that lies, lags or does not answer."""
+    async with FaultProxy(url) as proxy:
+        for rule in FAULTS[fault]:
+            proxy.add(rule)
+        first = NOBODY if fault == "dead" else proxy.http
+        yield Access(urls=(first, url, url), needed=2)
+
+
+@pytest.fixture(params=["memory", "anvil", *FAULTS])
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     if request.param == "memory":
         yield _in_memory()
         return
     new_chains: Any = request.getfixturevalue("new_chains")
-    async with _on_a_node(new_chains()) as found:
-        yield found
+    pair = new_chains()
+    url = pair.endpoints[ETHEREUM].http
+    async with AsyncExitStack() as stack:
+        access = Access.to(url)
+        if request.param in FAULTS:
+            access = await stack.enter_async_context(_among_three(url, request.param))
+        yield await stack.enter_async_context(_on_a_node(pair, access))
+
+
+async def accepted(place: Place, signed: Signed) -> bool:
+    """Hand bytes over; of several endpoints, one may hear of them from another first."""
+    (found,) = await place.world.chain.send([signed])
+    return isinstance(found, verdict.Accepted)
 
 
 async def test_an_account_is_read_as_of_one_block(place: Place) -> None:
@@ -150,7 +191,7 @@ async def test_the_chains_own_word_on_finality(place: Place) -> None:
 
 async def test_bytes_are_taken_known_and_then_too_late(place: Place) -> None:
     signed = await place.sign(0)
-    assert await place.world.chain.send([signed]) == (verdict.Accepted(),)
+    assert await accepted(place, signed)
     assert await place.world.chain.send([signed]) == (verdict.Accepted(known=True),)
     assert await place.world.chain.receipts([signed.tx_hash]) == (None,)
     place.mine()
@@ -178,7 +219,7 @@ async def test_a_replacement_must_offer_more(place: Place) -> None:
     assert isinstance(same, verdict.Rejected)
     assert same.reason is Refusal.REPLACEMENT_UNDERPRICED
     dearer = await place.sign(0, fee=113 * GWEI)
-    assert await place.world.chain.send([dearer]) == (verdict.Accepted(),)
+    assert await accepted(place, dearer)
     place.mine()
     assert None not in await place.world.chain.receipts([dearer.tx_hash])
 
@@ -232,4 +273,4 @@ async def test_p7_a_block_that_is_gone_is_not_read(place: Place) -> None:
         await place.world.accounts.state(place.signer.address, [COIN], gone)
     with pytest.raises(Transient):
         await place.world.snapshots.read(gone)
-    assert await place.world.chain.send([signed]) == (verdict.Accepted(),)
+    assert await accepted(place, signed)

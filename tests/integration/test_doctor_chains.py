@@ -31,3 +31,14 @@ def test_a_silent_node_is_one_finding_without_its_address(tmp_path: Path) -> Non
     silent = findings(tmp_path, "http://127.0.0.1:9/secret-key", "http://127.0.0.1:9/secret-key")
     assert not silent["chain 1"].ok
     assert "secret-key" not in silent["chain 1"].found + silent["chain 1"].advice
+
+
+def test_each_of_several_nodes_is_asked(chains: Pair, tmp_path: Path) -> None:
+    good = chains.url(1)
+    both = findings(tmp_path, f"{good}, {good}", chains.url(42161))
+    assert both["chain 1"].ok
+    assert both["chain 1"].found.count("anvil") == 2
+    one = findings(tmp_path, f"{good},http://127.0.0.1:9/secret-key", chains.url(42161))
+    assert not one["chain 1"].ok
+    assert one["chain 1"].advice.startswith("2: check the address")
+    assert "secret-key" not in one["chain 1"].found

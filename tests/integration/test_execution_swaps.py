@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
+from sep_ray.adapters.evm.endpoints import Access
 from sep_ray.adapters.evm.signer import LocalSigner
 from sep_ray.adapters.evm.world import open_world, rules_of
 from sep_ray.adapters.memory import MemoryStore
@@ -84,7 +85,7 @@ class Desk:
 async def desk(pair, chain_id=ETHEREUM, store=None, **rules):
     endpoint = pair.endpoints[chain_id]
     book = BOOKS[chain_id]
-    async with open_world(book, endpoint.http, endpoint.ws, block_seconds=0.25) as world:
+    async with open_world(book, Access.to(endpoint.http), block_seconds=0.25) as world:
         made = Desk(pair, chain_id, world, store or MemoryStore(SystemClock()), **rules)
         await made.fund()
         yield made

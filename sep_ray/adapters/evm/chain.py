@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sep_ray.adapters.evm.abi import WORD, address_word, selector
-from sep_ray.adapters.evm.heads import HeadFeed, newest_head, parse_head, read_heads
+from sep_ray.adapters.evm.heads import newest_head, parse_head, read_heads
 from sep_ray.adapters.evm.multicall import MULTICALL3, Read, aggregate, results
 from sep_ray.adapters.evm.reverts import explained
-from sep_ray.adapters.evm.rpc import BUSY_CODES, EvmRpc, RpcRefused
+from sep_ray.adapters.evm.rpc import BUSY_CODES, Node, RpcRefused
 from sep_ray.adapters.evm.rpc import Call as RpcCall
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.ports import AccountState, Head, Receipt, Settled, Transfer
@@ -25,13 +25,20 @@ LOG_SPAN: Final = 1_000
 """Blocks asked for in one eth_getLogs."""
 
 
+class Feed(Protocol):
+    """Where new heads come from."""
+
+    def heads(self) -> AsyncGenerator[Head, None]:
+        """Yield heads without end."""
+
+
 class EvmChain:
     """Answers execution's ports Chain, Finality and Accounts."""
 
     def __init__(
         self,
-        rpc: EvmRpc,
-        feed: HeadFeed,
+        rpc: Node,
+        feed: Feed,
         multicall: str = MULTICALL3,
         permit2: str = "",
         paid_by_permit2: frozenset[str] = frozenset(),
@@ -44,7 +51,7 @@ class EvmChain:
         self._paid_by_permit2 = paid_by_permit2
 
     def heads(self) -> AsyncIterator[Head]:
-        """See HeadFeed.heads."""
+        """See HeadFeed.heads and PoolFeed.heads."""
         return self._feed.heads()
 
     async def head(self) -> Head:

@@ -7,12 +7,14 @@ may answer is Transient; a lost reply to a call that writes is Indeterminate.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from sep_ray.adapters.evm.health import Health
 from sep_ray.execution.verdict import Answered, Lost, Refused, Reply
 from sep_ray.kernel.errors import Indeterminate, Rejected, SepError, Transient
 
@@ -39,6 +41,27 @@ class RpcRefused(Rejected):
     """The node answered with an error; facts: method, code, text, data (0x-hex or None)."""
 
 
+class Node(Protocol):
+    """What readers and senders ask: one endpoint, or several that answer as one."""
+
+    @property
+    def host(self) -> str:
+        """Its name in messages; holds no secret."""
+
+    async def request(self, method: str, params: Sequence[Any] = ()) -> Any:
+        """Return one call's result."""
+
+    async def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the results of many calls in their order; raises for the first refused one."""
+
+    async def replies(self, calls: Sequence[Call]) -> list[Reply]:
+        """Return what became of each call, in order; nothing that node or network do raises."""
+
+
+class Unreached(Transient):
+    """No connection to the node: nothing can have arrived there."""
+
+
 class EvmRpc:
     """Calls to one node. Use it on one event loop; `close` it there.
 
@@ -53,6 +76,7 @@ class EvmRpc:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self.health = Health()
 
     async def close(self) -> None:
         """Drop the connections; a later call opens new ones."""
@@ -66,8 +90,7 @@ class EvmRpc:
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
         """Return the results of many calls in their order; raises for the first refused one."""
-        replies = await self._in_chunks(calls)
-        return [_result(method, [reply]) for (method, _), reply in zip(calls, replies, strict=True)]
+        return results_of(calls, await self.answers(calls))
 
     async def replies(self, calls: Sequence[Call]) -> list[Reply]:
         """Return what became of each call, in order; nothing that node or network do raises."""
@@ -75,12 +98,14 @@ class EvmRpc:
         for start in range(0, len(calls), BATCH):
             chunk = calls[start : start + BATCH]
             try:
-                found += [_reply(answer) for answer in await self._exchange(chunk, True)]
+                found += [reply_of(answer) for answer in await self._exchange(chunk, True)]
             except SepError as lost:
-                found += [Lost(str(lost))] * len(chunk)
+                gone = Lost(str(lost), reached=not isinstance(lost, Unreached))
+                found += [gone] * len(chunk)
         return found
 
-    async def _in_chunks(self, calls: Sequence[Call]) -> list[Any]:
+    async def answers(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the answers as the node wrote them, {"result": ..} or {"error": ..}, in order."""
         writes = any(method in WRITES for method, _ in calls)
         found: list[Any] = []
         for start in range(0, len(calls), BATCH):
@@ -106,16 +131,22 @@ class EvmRpc:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout, connector=aiohttp.TCPConnector(limit=self._connections)
             )
+        started = time.monotonic()
         try:
             async with self._session.post(self._url, json=body) as response:
-                return response.status, await response.read()
-        except aiohttp.ClientConnectorError:
-            raise Transient("node cannot be reached", node=self.host) from None
+                text = await response.read()
+                self.health.answered(time.monotonic() - started)
+                return response.status, text
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            self.health.failed("cannot be reached")
+            raise Unreached("node cannot be reached", node=self.host) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.health.failed(type(error).__name__)
             kind = Indeterminate if writes else Transient
             raise kind("reply was lost", node=self.host, why=type(error).__name__) from None
 
     def _unreadable(self, status: int, text: bytes, writes: bool) -> SepError:
+        self.health.failed(f"status {status}")
         facts = {"node": self.host, "status": status, "text": text[:100].decode("utf-8", "replace")}
         if status in (401, 403):
             return Rejected("node refuses this client", **facts)
@@ -124,7 +155,13 @@ class EvmRpc:
         return Transient("reply cannot be read", **facts)
 
 
-def _reply(answer: Any) -> Reply:
+def results_of(calls: Sequence[Call], answers: Sequence[Any]) -> list[Any]:
+    """Return the results in answers, or raise for the first that is none."""
+    return [_result(method, [each]) for (method, _), each in zip(calls, answers, strict=True)]
+
+
+def reply_of(answer: Any) -> Reply:
+    """Read an answer as a reply to judge."""
     match answer:
         case {"error": {"code": code, "message": message}}:
             return Refused(code, message)
@@ -134,10 +171,15 @@ def _reply(answer: Any) -> Reply:
             return Lost(f"neither result nor error: {str(answer)[:100]}")
 
 
+def passing(code: object, text: object) -> bool:
+    """Whether an error says that this node cannot answer now."""
+    return code in BUSY_CODES or any(sign in str(text).lower() for sign in NOT_YET)
+
+
 def _result(method: str, answers: Sequence[Any]) -> Any:
     match answers[0]:
         case {"error": {"code": code, "message": text, **rest}}:
-            if code in BUSY_CODES or any(sign in str(text).lower() for sign in NOT_YET):
+            if passing(code, text):
                 raise Transient("node cannot answer now", method=method, code=code, text=text)
             raise RpcRefused(
                 "node refused the call", method=method, code=code, text=text, data=rest.get("data")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from coincurve import PublicKey
+from eth_utils.crypto import keccak
+
 from sep_ray.kernel.errors import Rejected
 
 TYPE_2: Final = b"\x02"
@@ -95,6 +98,25 @@ def parse(raw: bytes) -> list[bytes | list[Any]]:
     if end != len(raw) or not isinstance(item, list) or len(item) != 12:
         raise Rejected("not a signed type-2 transaction", why="wrong length")
     return item
+
+
+def sender(raw: bytes) -> str:
+    """Recover who signed a type-2 transaction: keccak256 over the list less its last three fields.
+
+    Raises Rejected for anything else.
+    """
+    parity, r, s = (_number(field) for field in parse(raw)[9:])
+    fields = raw[_span(raw, 1, 0xC0)[0] : -len(rlp_int(parity) + rlp_int(r) + rlp_int(s))]
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes((parity,))
+    try:
+        key = PublicKey.from_signature_and_message(signature, keccak(unsigned(fields)), hasher=None)
+    except ValueError as error:
+        raise Rejected("the signature is nobody's", why=str(error)) from None
+    return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
+
+
+def _number(field: object) -> int:
+    return int.from_bytes(field, "big") if isinstance(field, bytes) else 0
 
 
 def _item(data: bytes, at: int) -> tuple[Any, int]:

@@ -10,14 +10,12 @@ from sep_ray.adapters.evm.addresses import ChainBook
 from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.discovery import find_pools
 from sep_ray.adapters.evm.encoding import SwapEncoder
-from sep_ray.adapters.evm.heads import HeadFeed
-from sep_ray.adapters.evm.rpc import EvmRpc
+from sep_ray.adapters.evm.endpoints import Access, reach
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.engine.executor import World
 from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.fees import FeePolicy
-from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import NATIVE, Asset
 
 RESEND_MS: Final = 2_000
@@ -64,27 +62,23 @@ def rules_of(
 
 @asynccontextmanager
 async def open_world(
-    book: ChainBook, http: str, ws: str | None, *, block_seconds: float
+    book: ChainBook, access: Access, *, block_seconds: float
 ) -> AsyncIterator[World]:
     """Connect to a chain, check that it is the right one and find its pools.
 
-    Raises Transient while the node does not answer, Rejected for another chain's node.
+    Raises Transient while too few endpoints answer, Rejected when one is another chain's.
     """
-    rpc = EvmRpc(http)
-    try:
-        answered = int(await rpc.request("eth_chainId"), 16)
-        if answered != book.chain_id:
-            raise Rejected("another chain answers", wanted=book.chain_id, got=answered)
+    async with reach(access, poll_s=min(max(block_seconds / 4, 0.05), 1.0)) as way:
+        await way.check(book.chain_id)
         tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
         pools = await find_pools(
-            rpc, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
+            way.node, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
         )
-        feed = HeadFeed(rpc, ws, poll_s=min(max(block_seconds / 4, 0.05), 1.0))
         chain = EvmChain(
-            rpc, feed, book.multicall3, book.permit2, frozenset({book.universal_router})
+            way.node, way.feed, book.multicall3, book.permit2, frozenset({book.universal_router})
         )
         reader = SnapshotReader(
-            rpc,
+            way.node,
             chain_id=book.chain_id,
             pools=pools,
             tokens=tokens,
@@ -98,6 +92,5 @@ async def open_world(
             calls=SwapEncoder(book),
             snapshots=reader,
             finality=chain,
+            endpoints=way,
         )
-    finally:
-        await rpc.close()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from coincurve import PublicKey
 from eth_utils.crypto import keccak
 
-from sep_ray.adapters.evm.transactions import parse, rlp_int, unsigned
+from sep_ray.adapters.evm.transactions import parse, sender
 from sep_ray.devnet.faults.rules import Fault
 from sep_ray.devnet.faults.upstream import Refused, Upstream
 from sep_ray.kernel.errors import Rejected
@@ -39,30 +38,17 @@ def read_offer(raw: str) -> Offer | None:
     try:
         data = bytes.fromhex(raw[2:])
         fields = parse(data)
-        nonce, tip, fee, *signature = (_int(fields[n]) for n in (1, 2, 3, 9, 10, 11))
-        sender = _sender(data, *signature)
+        nonce, tip, fee = (int.from_bytes(bytes(fields[n]), "big") for n in (1, 2, 3))
+        slot = sender(data), nonce
     except (Rejected, ValueError, TypeError):
         return None
     return Offer(
         tx_hash="0x" + keccak(data).hex(),
         raw=raw,
-        slot=(sender, nonce),
+        slot=slot,
         max_fee_wei=fee,
         tip_wei=tip,
     )
-
-
-def _int(field: object) -> int:
-    return int.from_bytes(field, "big") if isinstance(field, bytes) else 0
-
-
-def _sender(data: bytes, parity: int, r: int, s: int) -> str:
-    """Recover who signed: keccak256 over the list without its last three fields."""
-    prefix = 2 if data[1] < 0xF8 else 2 + data[1] - 0xF7
-    fields = data[prefix : -len(rlp_int(parity) + rlp_int(r) + rlp_int(s))]
-    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes((parity,))
-    key = PublicKey.from_signature_and_message(signature, keccak(unsigned(fields)), hasher=None)
-    return "0x" + keccak(key.format(compressed=False)[1:])[-20:].hex()
 
 
 def hash_of(raw: str) -> str:
