@@ -12,6 +12,7 @@ from serve_app.cli_intent import intent_app, why
 from serve_app.cli_money import portfolio_app
 from serve_app.cli_platform import demo, doctor, down, status, token, up
 from serve_app.cli_sim import sim
+from serve_app.cli_route import route
 from serve_app.cli_strategy import strategy_app
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, doctor, demo, token, why, sim):
+for command in (up, down, status, doctor, demo, token, why, route, sim):
     app.command()(command)
 app.add_typer(intent_app, name="intent")
 app.add_typer(portfolio_app, name="portfolio")

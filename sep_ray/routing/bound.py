@@ -30,7 +30,6 @@ from typing import Final
 
 import numpy as np
 
-from sep_ray.intent.intent import Side
 from sep_ray.routing.flow import Flow
 from sep_ray.routing.graph import Graph, potentials
 from sep_ray.routing.index import Floats, Ints
@@ -48,13 +47,10 @@ class Certificate:
     extra: float
     slack: float
 
-    def bound(self, amount: int, side: Side) -> int:
-        """Return the most output of selling `amount`, or the least input of buying it."""
-        if side is Side.SELL:
-            value = self.price * float(amount)
-            return math.ceil((value + self.extra + self.slack) * (1.0 + MARGIN)) + 1
-        least = (float(amount) - self.extra - self.slack) / self.price
-        return max(math.floor(least * (1.0 - MARGIN)) - 1, 0)
+    def bound(self, amount_in: int) -> int:
+        """Return the most that any route could give for an input, rounded up."""
+        value = self.price * float(amount_in) + self.extra + self.slack
+        return math.ceil(value * (1.0 + MARGIN)) + 1
 
 
 def certify(graph: Graph, flow: Flow, *, circles: bool) -> Certificate:

@@ -138,5 +138,5 @@ def _plan(
         fee_ppm=item.row.fee_ppm,
         considered=found.considered,
         alternatives=alternatives,
-        bound=found.bound,
+        bound=found.bound(item.route.amount_in),
     )

@@ -53,8 +53,8 @@ def select(index: Index, request: RouteRequest, *, mixing: bool, hops: int) -> G
     tail, head = index.tail, index.head
     keep = (head != source) & (tail != target)
     if request.venues:
-        allowed = [place for place, name in enumerate(index.venues) if name in request.venues]
-        keep &= np.isin(index.venue, allowed)
+        allowed = np.array([name in request.venues for name in index.venues], dtype=np.bool_)
+        keep &= allowed[index.venue]
     if request.hubs is not None:
         open_ = np.array([token in request.hubs for token in index.tokens])
         open_[[source, target]] = True

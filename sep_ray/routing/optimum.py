@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from sep_ray.intent.intent import Side
+from sep_ray.kernel.units import PPM
 from sep_ray.routing.bound import HOPS, Certificate, at_spot, certify
 from sep_ray.routing.flow import Flow, best_flow
 from sep_ray.routing.graph import Graph, one_way, potentials, select
 from sep_ray.routing.index import Floats
-from sep_ray.routing.plan import RouteRequest
+from sep_ray.routing.plan import Route, RouteRequest
 from sep_ray.routing.snapshot import Snapshot
 
 ENOUGH_PPM: Final = 2
@@ -28,6 +28,7 @@ class Optimum:
     circles: bool
     request: RouteRequest
     _flow: Flow | None = None
+    _first: Certificate | None = None
 
     @property
     def flow(self) -> Flow:
@@ -38,19 +39,23 @@ class Optimum:
             self._flow = best_flow(graph, amount, self.request.side, self.price)
         return self._flow
 
-    def spot_bound(self) -> int:
-        """Return the bound at the first prices: no work, and tight for small amounts."""
-        return self._bound(at_spot(self.graph, self.price, circles=self.circles))
+    @property
+    def first(self) -> Certificate:
+        """The bound at the first prices: no work, and tight for small amounts."""
+        if self._first is None:
+            self._first = at_spot(self.graph, self.price, circles=self.circles)
+        return self._first
 
-    def bound(self) -> int:
-        """Return the tightest bound: at the flow's prices or the first ones."""
-        found = [self.spot_bound()]
-        if self.flow.fits:
-            found.append(self._bound(certify(self.graph, self.flow, circles=self.circles)))
-        return min(found) if self.request.side is Side.SELL else max(found)
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Return the bounds at the first prices and, where there is a flow, at the flow's."""
+        if not self.flow.fits:
+            return (self.first,)
+        return self.first, certify(self.graph, self.flow, circles=self.circles)
 
-    def _bound(self, certificate: Certificate) -> int:
-        return certificate.bound(self.request.amount, self.request.side)
+    def suffices(self, route: Route) -> bool:
+        """Whether a route is within ENOUGH_PPM of the bound at the first prices."""
+        bound = self.first.bound(route.amount_in)
+        return (bound - route.amount_out) * PPM <= ENOUGH_PPM * bound
 
 
 def optimum(
@@ -64,9 +69,3 @@ def optimum(
     if not np.isfinite(price[graph.source]):
         return None
     return Optimum(graph, price, not final, request)
-
-
-def is_close(amount: int, bound: int, side: Side) -> bool:
-    """Whether an open amount is within ENOUGH_PPM of its bound."""
-    behind = bound - amount if side is Side.SELL else amount - bound
-    return behind * 1_000_000 <= ENOUGH_PPM * bound

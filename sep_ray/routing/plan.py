@@ -158,8 +158,8 @@ class Plan:
       token is `buy` for SELL and `sell` for BUY. By formula; `net_predicted` by the estimates
       that were given (the same where none were)
     * `mid`: units of `buy` per unit of `sell` before fees and impact, numerator and denominator
-    * `bound`: the most that any route over the same pools could give (SELL), or the least that
-      any could need (BUY), before gas; proven (`bound.py`). None: not asked for
+    * `bound`: the most that any route over the same pools could give for `amount_in`, before gas;
+      proven (`bound.py`). None: not asked for
     * `considered`: how many paths were quoted; `alternatives` the best of those that lost
     """
 
@@ -190,13 +190,10 @@ class Plan:
 
     @property
     def gap_ppm(self) -> int | None:
-        """How far the plan stays behind its bound, in ppm of the bound, rounded up."""
+        """How far the output stays behind its bound, in ppm of the bound, rounded up."""
         if not self.bound:
             return None
-        behind = self.bound - self.amount_out
-        if self.side is Side.BUY:
-            behind = self.amount_in - self.bound
-        return divide(max(behind, 0) * PPM, self.bound, Rounding.UP)
+        return divide((self.bound - self.amount_out) * PPM, self.bound, Rounding.UP)
 
     @property
     def leg_limits(self) -> tuple[int, ...]:

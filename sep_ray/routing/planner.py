@@ -16,11 +16,11 @@ from typing import Final
 
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import MAX_UINT256
-from sep_ray.routing.bound import HOPS
+from sep_ray.routing.bound import HOPS, Certificate
 from sep_ray.routing.choice import choose
 from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
 from sep_ray.routing.features import cost_row, path_price
-from sep_ray.routing.optimum import Optimum, is_close, optimum
+from sep_ray.routing.optimum import Optimum, optimum
 from sep_ray.routing.paths import Search, Step, search
 from sep_ray.routing.plan import Hop, Path, Plan, RouteRequest, route_of
 from sep_ray.routing.prices import Ratio, price_between
@@ -73,7 +73,7 @@ def candidates(
     items = [desk.candidate([steps]) for steps in singles.found]
     items.sort(key=lambda item: rank(item.route, item.net, request.side))
     whole = optimum(snapshot, request) if request.certify else None
-    bound = _bound(whole, items, request.side)
+    proof = _proof(whole, items)
     split = _split(desk, whole, items)
     if split is not None:
         items.append(split)
@@ -89,7 +89,7 @@ def candidates(
         mid=path_price(steps) if isinstance(mid, NoRoute) else mid,
         gas_value=desk.gas_value,
         considered=singles.considered,
-        bound=bound,
+        proof=proof,
     )
 
 
@@ -117,15 +117,13 @@ class _Desk:
         return Candidate(route=route, row=row, formula=formula, net=net)
 
 
-def _bound(whole: Optimum | None, items: Sequence[Candidate], side: Side) -> int | None:
-    """Return the certificate; where the best path nearly reaches the cheap one, that will do."""
+def _proof(whole: Optimum | None, items: Sequence[Candidate]) -> tuple[Certificate, ...]:
+    """Return the certificates; where a path nearly reaches the cheap one, that alone."""
     if whole is None:
-        return None
-    spot = whole.spot_bound()
-    amounts = [_open_amount(item, side) for item in items]
-    if amounts and is_close(max(amounts) if side is Side.SELL else min(amounts), spot, side):
-        return spot
-    return whole.bound()
+        return ()
+    if any(whole.suffices(item.route) for item in items):
+        return (whole.first,)
+    return whole.certificates()
 
 
 def _split(desk: _Desk, whole: Optimum | None, items: Sequence[Candidate]) -> Candidate | None:
@@ -137,14 +135,9 @@ def _split(desk: _Desk, whole: Optimum | None, items: Sequence[Candidate]) -> Ca
         whole = optimum(desk.snapshot, request, mixing=request.mix_venues, hops=request.max_hops)
     if whole is None:
         return None
-    single = items[0] if items else None
-    if single and is_close(_open_amount(single, request.side), whole.spot_bound(), request.side):
+    if items and whole.suffices(items[0].route):
         return None
     return best_split(whole, request, desk.candidate)
-
-
-def _open_amount(item: Candidate, side: Side) -> int:
-    return item.route.amount_out if side is Side.SELL else item.route.amount_in
 
 
 def _nothing(singles: Search) -> NoRoute:

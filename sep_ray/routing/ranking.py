@@ -7,6 +7,7 @@ from typing import Final
 
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM, Rounding, divide
+from sep_ray.routing.bound import Certificate
 from sep_ray.routing.cost import CostEstimate, CostRow
 from sep_ray.routing.plan import Path, Route, RouteRequest
 from sep_ray.routing.prices import Ratio, convert
@@ -34,8 +35,8 @@ class Candidate:
 class Candidates:
     """The best routes by formula, best first, and what a choice needs to know of the snapshot.
 
-    `gas_value` is the price of one wei in the counted token, None where there is none; `bound`
-    that of every plan made of these, None when it was not asked for.
+    `gas_value` is the price of one wei in the counted token, None where there is none; `proof`
+    bounds every route over the same pools (the least of them counts; none: not asked for).
     """
 
     items: tuple[Candidate, ...]
@@ -44,7 +45,11 @@ class Candidates:
     mid: Ratio
     gas_value: Ratio | None
     considered: int
-    bound: int | None = None
+    proof: tuple[Certificate, ...] = ()
+
+    def bound(self, amount_in: int) -> int | None:
+        """Return the most that any route could give for `amount_in`; None when not asked for."""
+        return min((each.bound(amount_in) for each in self.proof), default=None)
 
 
 def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | None:

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     GAS_ABOVE_MAXIMUM = "gas_above_maximum"
     """Every path is predicted to need more gas than allowed."""
     DEADLINE_PASSED = "deadline_passed"
+    TRANSFER_FEE = "transfer_fee"
+    """A token keeps a part of what is moved: no quote for it can be exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

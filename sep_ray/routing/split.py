@@ -72,8 +72,9 @@ def fitted(
     """
     found: list[Strand] = []
     for _ in range(REPEATS):
-        used = np.unique([edge for path in paths for edge in path])
-        part = graph.only(np.isin(graph.edges, used))
+        used = np.zeros(len(graph.index.tail), dtype=np.bool_)
+        used[[edge for path in paths for edge in path]] = True
+        part = graph.only(used[graph.edges])
         again = best_flow(part, float(amount), side, flow.price)
         if not again.fits:
             break
