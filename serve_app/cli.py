@@ -11,8 +11,8 @@ from serve_app.cli_common import Session, failed
 from serve_app.cli_intent import intent_app, why
 from serve_app.cli_money import portfolio_app
 from serve_app.cli_platform import demo, doctor, down, status, token, up
-from serve_app.cli_sim import sim
 from serve_app.cli_route import route
+from serve_app.cli_sim import sim
 from serve_app.cli_strategy import strategy_app
 
 app = typer.Typer(
