@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sep_ray.kernel.units import ChainId, Token
 from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.stops import StoppedPool
 
 if TYPE_CHECKING:
     from sep_ray.routing.index import Index
@@ -17,7 +18,8 @@ class Snapshot:
     """Pools and tokens at exactly one block. Immutable and picklable; share it freely.
 
     `base_fee_wei` is the block's own base fee. `wrapped_native` is the address of the token that
-    stands for the chain's coin; without it gas has no price in tokens. The index by token is
+    stands for the chain's coin; without it gas has no price in tokens. `stopped` are pools that
+    are not in `pools` because what is known of them cannot be trusted. The index by token is
     rebuilt where the snapshot arrives; it does not travel.
     """
 
@@ -29,6 +31,7 @@ class Snapshot:
     pools: tuple[Pool, ...]
     tokens: tuple[Token, ...]
     wrapped_native: str | None = None
+    stopped: tuple[StoppedPool, ...] = ()
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
     _index: Index | None = field(init=False, repr=False, compare=False, default=None)
@@ -45,7 +48,7 @@ class Snapshot:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (
             *(self.chain_id, self.block_number, self.block_hash, self.block_time_s),
-            *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native),
+            *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native, self.stopped),
         )
 
     @property
@@ -81,6 +84,7 @@ def _rebuilt(
     pools: tuple[Pool, ...],
     tokens: tuple[Token, ...],
     wrapped_native: str | None,
+    stopped: tuple[StoppedPool, ...],
 ) -> Snapshot:
     return Snapshot(
         chain_id=chain_id,
@@ -91,4 +95,5 @@ def _rebuilt(
         pools=pools,
         tokens=tokens,
         wrapped_native=wrapped_native,
+        stopped=stopped,
     )

@@ -252,8 +252,13 @@ def test_what_legs_of_a_purchase_may_take_adds_up_to_the_limit():
     )
 
 
-SETTLE, TAKE, SWAP_IN, SWAP_OUT = b"\x0b", b"\x0e", b"\x07", b"\x09"
-V4_SWAP = ["(address,(address,uint24,int24,address,bytes)[],uint128,uint128)"]
+SETTLE, TAKE, SWAP_IN, SWAP_OUT = b"\x0b", b"\x0e", b"\x06", b"\x08"
+V4_SWAP = ["((address,address,uint24,int24,address),bool,uint128,uint128,bytes)"]
+
+
+def v4_swap(sold, bought, fee, amount, bound):
+    key = (*sorted((sold, bought)), fee, TICK_SPACINGS[fee], NO_HOOKS)
+    return encode(V4_SWAP, [(key, sold < bought, amount, bound, b"")])
 
 
 def v4_input(actions, *params):
@@ -274,25 +279,30 @@ def test_v4_pools_go_through_the_universal_router():
     one = plan(book, Side.SELL, hop(book, V4, "weth", "usdc", 500))
     written = SwapEncoder(book).swap(one, ME)
     assert written.to == book.universal_router
-    order = (book.weth, [(book.usdc, 500, 10, NO_HOOKS, b"")], 1_000, 880)
     assert written.data == universal(
         b"\x10",
         v4_input(
             SETTLE + SWAP_IN + TAKE,
             encode(["address", "uint256", "bool"], [book.weth, 1_000, True]),
-            encode(V4_SWAP, [order]),
+            v4_swap(book.weth, book.usdc, 500, 1_000, 880),
             encode(["address", "address", "uint256"], [book.usdc, ME, 0]),
         ),
     )
-    bought = plan(book, Side.BUY, hop(book, V4, "usdc", "weth", 500), limit=1_005)
-    order = (book.weth, [(book.usdc, 500, 10, NO_HOOKS, b"")], 900, 1_005)
+    bought = plan(
+        book,
+        Side.BUY,
+        hop(book, V4, "usdc", "weth", 500),
+        hop(book, V4, "weth", "wbtc", 3_000, (900, 40)),
+        limit=1_005,
+    )
     assert SwapEncoder(book).swap(bought, ME).data == universal(
         b"\x10",
         v4_input(
-            SWAP_OUT + SETTLE + TAKE,
-            encode(V4_SWAP, [order]),
+            SWAP_OUT + SWAP_OUT + SETTLE + TAKE,
+            v4_swap(book.weth, book.wbtc, 3_000, 40, 2**128 - 1),
+            v4_swap(book.usdc, book.weth, 500, 0, 1_005),
             encode(["address", "uint256", "bool"], [book.usdc, 0, True]),
-            encode(["address", "address", "uint256"], [book.weth, ME, 0]),
+            encode(["address", "address", "uint256"], [book.wbtc, ME, 0]),
         ),
     )
 
@@ -309,7 +319,6 @@ def test_legs_through_all_families_are_swept_together():
         ],
     )
     simple = ["address", "uint256", "uint256", "bytes", "bool"]
-    route = [(book.usdc, 3_000, 60, NO_HOOKS, b"")]
     assert SwapEncoder(book).swap(three, ME).data == universal(
         b"\x08\x00\x10\x04",
         encode(
@@ -320,7 +329,7 @@ def test_legs_through_all_families_are_swept_together():
         v4_input(
             SETTLE + SWAP_IN + TAKE,
             encode(["address", "uint256", "bool"], [book.wbtc, held, False]),
-            encode(V4_SWAP, [(book.wbtc, route, 0, 0)]),
+            v4_swap(book.wbtc, book.usdc, 3_000, 0, 0),
             encode(["address", "address", "uint256"], [book.usdc, router, 0]),
         ),
         encode(["address", "address", "uint256"], [book.usdc, ME, 880]),

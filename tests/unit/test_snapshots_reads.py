@@ -7,17 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sep_ray.adapters.evm.abi import padded, word
+from sep_ray.adapters.evm.followed import Followed
 from sep_ray.adapters.evm.multicall import aggregate, results
-from sep_ray.adapters.evm.pool_reads import PoolKey, Slot, built, parse_state, parse_ticks
-from sep_ray.adapters.evm.tick_book import (
+from sep_ray.adapters.evm.pool_logs import (
     BURN,
     MINT,
+    SYNC,
+    V3_START,
+    V3_SWAP,
+    V4_FEE,
+    V4_MODIFY,
+    V4_START,
+    V4_SWAP,
     Change,
-    TickBook,
-    parse_change,
+    FeeSet,
+    PoolLog,
+    Priced,
+    Reserves,
+    parse_log,
     signed,
-    window,
 )
+from sep_ray.adapters.evm.pool_reads import PoolKey, Slot, built, parse_lens, parse_state
+from sep_ray.adapters.evm.tick_book import TickBook, window
 from sep_ray.kernel.errors import Transient
 from sep_ray.routing.pools.pool import Venue
 from sep_ray.routing.pools.ticks import word_of
@@ -65,7 +76,7 @@ def test_negative_numbers_are_read():
     slot = parse_state(KEY, [word(79) + word(2**256 - 5) + word(0), word(7)])
     assert slot == Slot(79, -5, 7)
     ticks = word(32) + word(1) + word(2**256 - 60) + word(2**256 - 9) + word(9)
-    assert list(parse_ticks(ticks)) == [(-60, -9, 9)]
+    assert parse_lens(ticks) == [(-60, -9, 9)]
 
 
 def test_a_pool_that_was_never_initialised_is_none():
@@ -80,18 +91,57 @@ def topic(value: int) -> str:
     return f"0x{value % 2**256:064x}"
 
 
-def test_logs_become_changes():
-    shared = {"address": POOL.upper().replace("X", "x")}
-    mint = {
-        "topics": [MINT, topic(1), topic(-20), topic(30)],
-        "data": "0x" + (word(5) + word(7) + word(1) + word(1)).hex(),
+def logged(name: str, *data: int, topics: tuple[str, ...] = ()) -> dict[str, object]:
+    return {
+        "address": POOL.upper().replace("X", "x"),
+        "topics": [name, *topics],
+        "data": "0x" + b"".join(word(value % 2**256) for value in data).hex(),
+        "blockNumber": "0x10",
+        "blockHash": "0x" + "AB" * 32,
+        "logIndex": "0x2",
     }
-    burn = {
-        "topics": [BURN, topic(1), topic(-20), topic(30)],
-        "data": "0x" + (word(7) + word(1) + word(1)).hex(),
-    }
-    assert parse_change(shared | mint) == Change(POOL, -20, 30, 7)
-    assert parse_change(shared | burn) == Change(POOL, -20, 30, -7)
+
+
+OWNER_AND_TICKS = (topic(1), topic(-20), topic(30))
+NAME = "0x" + "5a" * 32
+
+
+@pytest.mark.parametrize(
+    ("raw", "pool", "what"),
+    [
+        (logged(MINT, 5, 7, 1, 1, topics=OWNER_AND_TICKS), POOL, Change(-20, 30, 7)),
+        (logged(BURN, 7, 1, 1, topics=OWNER_AND_TICKS), POOL, Change(-20, 30, -7)),
+        (logged(SYNC, 3, 4), POOL, Reserves(3, 4)),
+        (logged(V3_SWAP, 9, -8, 79, 6, -5, topics=(topic(1),) * 2), POOL, Priced(79, -5, 6)),
+        (logged(V3_START, 79, -5), POOL, Priced(79, -5, None)),
+        (logged(V4_SWAP, -9, 8, 79, 6, -5, 500, topics=(NAME,)), NAME, Priced(79, -5, 6)),
+        (logged(V4_START, 500, 10, 0, 79, -5, topics=(NAME,)), NAME, Priced(79, -5, None)),
+        (logged(V4_MODIFY, -20, 30, -7, 0, topics=(NAME,)), NAME, Change(-20, 30, -7)),
+        (logged(V4_FEE, 100, topics=(NAME,)), NAME, FeeSet(100)),
+    ],
+)
+def test_logs_say_what_their_events_mean(raw, pool, what):
+    assert parse_log(raw) == PoolLog(pool, 16, "0x" + "ab" * 32, 2, what)
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, {"topics": [MINT], "data": "0x"}, logged(SYNC, 1), logged(MINT, 5, 7, 1, 1)]
+)
+def test_a_log_without_sense_is_no_log(raw):
+    with pytest.raises(Transient):
+        parse_log(raw)
+
+
+def test_a_followed_pool_moves_its_liquidity_only_in_range():
+    followed = Followed(KEY, state=Slot(79, 0, 100))
+    place = (16, "0x" + "ab" * 32)
+    for index, (change, liquidity) in enumerate(
+        [(Change(-10, 10, 5), 105), (Change(10, 20, 7), 105), (Change(-10, 10, -5), 100)]
+    ):
+        assert followed.take(PoolLog(POOL, *place, index, change)) == ""
+        assert followed.state == Slot(79, 0, liquidity)
+    assert "protocol fee" in followed.take(PoolLog(POOL, *place, 9, FeeSet(100)))
+    assert len(followed.applied) == 4
 
 
 POSITIONS = st.lists(
@@ -125,9 +175,9 @@ def test_a_book_that_follows_knows_what_a_new_one_reads(drawn, tick):
     book = TickBook(spacing, known, inside, tick, liquidity_at(kept, tick))
     changes = []
     for lower, upper, liquidity, burnt in drawn[len(drawn) // 2 :]:
-        changes.append(Change(POOL, lower, upper, liquidity))
+        changes.append(Change(lower, upper, liquidity))
         if burnt:
-            changes.append(Change(POOL, lower, upper, -liquidity))
+            changes.append(Change(lower, upper, -liquidity))
         else:
             kept.append((lower, upper, liquidity))
     book.apply(changes)

@@ -1,49 +1,14 @@
-"""What is known of one V3 pool's ticks, kept up to date by its Mint and Burn logs."""
+"""What is known of the ticks of one pool, kept up to date by the logs that change them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Final
 
-from sep_ray.adapters.evm.abi import words
+from sep_ray.adapters.evm.pool_logs import Change
 from sep_ray.routing.pools.ticks import TickMap, word_of
 from sep_ray.routing.pools.v3_math import MAX_TICK, MIN_TICK
-
-MINT: Final = "0x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde"
-"""keccak256("Mint(address,address,int24,int24,uint128,uint256,uint256)")."""
-BURN: Final = "0x0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c"
-"""keccak256("Burn(address,int24,int24,uint128,uint256,uint256)")."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Liquidity added to (or, negative, taken from) the ticks lower..upper of a pool."""
-
-    pool: str
-    lower: int
-    upper: int
-    liquidity: int
-
-
-def parse_change(log: dict[str, Any]) -> Change:
-    """Read a Mint or Burn log of a V3 pool."""
-    topics = log["topics"]
-    data = words(bytes.fromhex(log["data"][2:]))
-    minted = topics[0].lower() == MINT
-    return Change(
-        pool=log["address"].lower(),
-        lower=signed(int(topics[2], 16)),
-        upper=signed(int(topics[3], 16)),
-        liquidity=data[1] if minted else -data[0],
-    )
-
-
-def signed(value: int) -> int:
-    """Read a word as a two's complement integer."""
-    return value - (1 << 256) if value >> 255 else value
 
 
 def window(tick: int, spacing: int, reach_ticks: int) -> tuple[int, int]:
@@ -89,7 +54,7 @@ class TickBook:
         return self._map
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Take in what Mint and Burn logs say."""
+        """Take in what logs say about liquidity."""
         edge = self._known[0] * 256 * self._spacing
         for change in changes:
             self._add(change.lower, change.liquidity, change.liquidity)
@@ -108,8 +73,25 @@ class TickBook:
         low, high = _around(tick, self._spacing, reach)
         return self._known[0] <= low and high <= self._known[1]
 
+    def holds(self, tick: int) -> bool:
+        """Whether `tick` lies in the words that were read."""
+        return self._known[0] <= word_of(tick, self._spacing) <= self._known[1]
+
+    def within(self, low: int, high: int) -> list[tuple[int, int, int]]:
+        """Return the (tick, net, gross) known in the bitmap words low..high, in rising order."""
+        return [
+            (tick, *self._ticks[tick])
+            for tick in self._order
+            if low <= word_of(tick, self._spacing) <= high
+        ]
+
+    @property
+    def known(self) -> tuple[int, int]:
+        """The first and the last bitmap word that were read."""
+        return self._known
+
     def _add(self, tick: int, net: int, gross: int) -> None:
-        if not self._known[0] <= word_of(tick, self._spacing) <= self._known[1]:
+        if not self.holds(tick):
             return
         old_net, old_gross = self._ticks.get(tick, (0, 0))
         self._ticks[tick] = (old_net + net, old_gross + gross)

@@ -1,7 +1,8 @@
 """Calldata of the Universal Router: V2, V3 and V4 pools in one transaction, paid by Permit2.
 
 Commands and action numbers are those of universal-router 2.0 and 2.1 (Commands.sol) and of
-v4-periphery (Actions.sol); a V4 swap's parameters are those without prices per hop.
+v4-periphery (Actions.sol). V4 pools are swapped one by one, each taking what the one before it
+left open: a list of them in one action is laid out differently in 2.0 and in 2.1.0.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ WHAT_ROUTER_HOLDS: Final = 1 << 255
 WHAT_IS_OWED: Final = 0
 """A V4 action reads this amount as the open balance between router and PoolManager."""
 V3_IN, V3_OUT, SWEEP, V2_IN, V4 = 0x00, 0x01, 0x04, 0x08, 0x10
-SWAP_IN, SWAP_OUT, SETTLE, TAKE = 0x07, 0x09, 0x0B, 0x0E
+SWAP_IN, SWAP_OUT, SETTLE, TAKE = 0x06, 0x08, 0x0B, 0x0E
 
 _SIMPLE: Final = ("address", "uint256", "uint256", "bytes", "bool")
 _V2: Final = ("address", "uint256", "uint256", "address[]", "bool")
-_V4_SWAP: Final = ("(address,(address,uint24,int24,address,bytes)[],uint128,uint128)",)
+_V4_SWAP: Final = ("((address,address,uint24,int24,address),bool,uint128,uint128,bytes)",)
+_WITHOUT_END: Final = (1 << 128) - 1
 
 Command = tuple[int, bytes]
 
@@ -80,10 +82,7 @@ def _run_in(
         case Venue.UNISWAP_V3:
             return V3_IN, encode(_SIMPLE, (recipient, amount, least, v3_path(run), from_account))
         case Venue.UNISWAP_V4:
-            paid = amount if from_account else WHAT_ROUTER_HOLDS
-            swapped = amount if from_account else WHAT_IS_OWED
-            order = (run[0].token_in, _v4_path(run), swapped, least)
-            return V4, _v4(SWAP_IN, order, run, paid, recipient, from_account)
+            return V4, _v4_in(run, amount, least, recipient, from_account)
 
 
 def _exact_out(hops: Sequence[Hop], most: int, recipient: str) -> Command:
@@ -92,40 +91,56 @@ def _exact_out(hops: Sequence[Hop], most: int, recipient: str) -> Command:
         path = v3_path(hops, backwards=True)
         return V3_OUT, encode(_SIMPLE, (recipient, amount, most, path, True))
     if venues == {Venue.UNISWAP_V4}:
-        order = (hops[-1].token_out, _v4_path(hops, backwards=True), amount, most)
-        return V4, _v4(SWAP_OUT, order, hops, WHAT_IS_OWED, recipient, True)
+        return V4, _v4_out(hops, most, recipient)
     raise InvariantBroken("no command fixes an output through V2 or two families of pools")
 
 
-def _v4(
-    swap: int, order: tuple[object, ...], run: Sequence[Hop], paid: int, to: str, by_account: bool
+def _v4_in(
+    run: Sequence[Hop], amount: int, least: int, recipient: str, from_account: bool
 ) -> bytes:
-    """Write one V4 swap: the input is settled first, so that a swap may ask for all of it.
-
-    An exact output is known to cost something only after it: there the order is turned round.
-    """
-    settle = encode(("address", "uint256", "bool"), (run[0].token_in, paid, by_account))
-    take = encode(("address", "address", "uint256"), (run[-1].token_out, to, WHAT_IS_OWED))
-    swapped = encode(_V4_SWAP, (order,))
-    if swap == SWAP_IN:
-        actions, params = bytes([SETTLE, SWAP_IN, TAKE]), [settle, swapped, take]
-    else:
-        actions, params = bytes([SWAP_OUT, SETTLE, TAKE]), [swapped, settle, take]
+    """Settle the input, then swap pool by pool; what lies between is owed to the router."""
+    last = len(run) - 1
+    swaps = [
+        _v4_swap(
+            hop,
+            amount if place == 0 and from_account else WHAT_IS_OWED,
+            least if place == last else 0,
+        )
+        for place, hop in enumerate(run)
+    ]
+    actions = bytes([SETTLE, *([SWAP_IN] * len(run)), TAKE])
+    params = [_settle(run[0].token_in, amount, from_account), *swaps, _take(run, recipient)]
     return encode(("bytes", "bytes[]"), (actions, params))
 
 
-def _v4_path(
-    hops: Sequence[Hop], *, backwards: bool = False
-) -> list[tuple[str, int, int, str, bytes]]:
-    """Return each pool by the token on its far side, its fee and its spacing; no hooks.
-
-    PathKey: seen from the input, an exact output too is written in the order of the hops, with
-    the token that goes into each.
-    """
-    return [
-        (hop.token_in if backwards else hop.token_out, hop.fee_ppm, spacing_of(hop), NO_HOOKS, b"")
-        for hop in hops
+def _v4_out(hops: Sequence[Hop], most: int, recipient: str) -> bytes:
+    """Swap from the output backwards, each pool giving what the next one is owed; then settle."""
+    swaps = [
+        _v4_swap(
+            hop,
+            hop.amount_out if place == len(hops) - 1 else WHAT_IS_OWED,
+            most if place == 0 else _WITHOUT_END,
+        )
+        for place, hop in enumerate(hops)
     ]
+    actions = bytes([*([SWAP_OUT] * len(hops)), SETTLE, TAKE])
+    params = [*reversed(swaps), _settle(hops[0].token_in, WHAT_IS_OWED, True)]
+    return encode(("bytes", "bytes[]"), (actions, [*params, _take(hops, recipient)]))
+
+
+def _settle(token: str, amount: int, by_account: bool) -> bytes:
+    return encode(("address", "uint256", "bool"), (token, amount, by_account))
+
+
+def _take(run: Sequence[Hop], recipient: str) -> bytes:
+    order = (run[-1].token_out, recipient, WHAT_IS_OWED)
+    return encode(("address", "address", "uint256"), order)
+
+
+def _v4_swap(hop: Hop, amount: int, bound: int) -> bytes:
+    token0, token1 = sorted((hop.token_in, hop.token_out))
+    key = (token0, token1, hop.fee_ppm, spacing_of(hop), NO_HOOKS)
+    return encode(_V4_SWAP, ((key, hop.token_in == token0, amount, bound, b""),))
 
 
 def spacing_of(hop: Hop) -> int:

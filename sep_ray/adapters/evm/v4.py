@@ -9,8 +9,10 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from sep_ray.adapters.evm.abi import address_word, word
+from sep_ray.routing.pools.v4 import NO_HOOKS
 
-NO_HOOKS: Final = "0x" + "00" * 20
+__all__ = ["NO_HOOKS", "TICK_SPACINGS", "key_words", "pool_id"]
+
 TICK_SPACINGS: Final[Mapping[int, int]] = MappingProxyType(
     {100: 1, 500: 10, 3_000: 60, 10_000: 200}
 )

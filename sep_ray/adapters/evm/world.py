@@ -11,6 +11,7 @@ from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.discovery import find_pools
 from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.endpoints import Access, reach
+from sep_ray.adapters.evm.followed import Lenses
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.engine.executor import World
 from sep_ray.engine.finality import FinalityRule
@@ -60,6 +61,11 @@ def rules_of(
     )
 
 
+def lenses_of(book: ChainBook) -> Lenses:
+    """Return the contracts that are asked on behalf of a chain's pools."""
+    return Lenses(tick_lens=book.v3_tick_lens, v4_pools=book.v4_pools, v4_state=book.v4_state)
+
+
 @asynccontextmanager
 async def open_world(
     book: ChainBook, access: Access, *, block_seconds: float
@@ -72,7 +78,11 @@ async def open_world(
         await way.check(book.chain_id)
         tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
         pools = await find_pools(
-            way.node, tokens=tokens, v2_factory=book.v2_factory, v3_factory=book.v3_factory
+            way.node,
+            tokens=tokens,
+            v2_factory=book.v2_factory,
+            v3_factory=book.v3_factory,
+            v4_state=book.v4_state,
         )
         chain = EvmChain(
             way.node, way.feed, book.multicall3, book.permit2, frozenset({book.universal_router})
@@ -83,7 +93,7 @@ async def open_world(
             pools=pools,
             tokens=tokens,
             wrapped_native=book.weth,
-            tick_lens=book.v3_tick_lens,
+            lenses=lenses_of(book),
             multicall=book.multicall3,
         )
         yield World(
