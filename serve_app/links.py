@@ -105,7 +105,9 @@ class Links:
         if age_s > STALE_S + STALE_BLOCKS * block_seconds:
             raise Down(f"newest block {age_s:.0f} s ago")
         lanes = ", ".join(str(lane["state"]) for lane in status.get("lanes", ()))
-        return f"{said}, block {status.get('head')}, {age_s:.1f} s old; lanes: {lanes}"
+        still = [f"{each['pool']} ({each['cause']})" for each in status.get("stopped", ())]
+        stopped = f"; stopped pools: {', '.join(still)}" if still else ""
+        return f"{said}, block {status.get('head')}, {age_s:.1f} s old; lanes: {lanes}{stopped}"
 
     async def endpoint_health(self, chain_id: ChainId) -> str:
         """Say how the chain's endpoints are; raise when one of them is not well."""

@@ -52,6 +52,11 @@ websocket_connections_active: Final = Gauge(
 attempt_events: Final = Counter(
     "attempt_events_total", "What happened to transactions", ["event", "chain_id", "purpose"]
 )
+pool_events: Final = Counter(
+    "pool_events_total",
+    "Pools that were stopped or came back, by cause",
+    ["event", "chain_id", "cause"],
+)
 gas_used: Final = Histogram(
     "gas_used",
     "Gas of transactions that landed",
@@ -105,8 +110,11 @@ class ProcessMeter:
     """Where an executor's figures go. Implements the engine's Meter port."""
 
     def count(self, name: str, labels: Mapping[str, str], by: int = 1) -> None:
-        """Add to `attempt_events_total`."""
+        """Add to `attempt_events_total`, or for a label of a cause to `pool_events_total`."""
         chain_id, purpose = labels.get("chain_id", ""), labels.get("purpose", "")
+        if "cause" in labels:
+            pool_events.labels(name, chain_id, labels["cause"]).inc(by)
+            return
         attempt_events.labels(name, chain_id, purpose).inc(by)
 
     def observe(self, name: str, labels: Mapping[str, str], value: float) -> None:

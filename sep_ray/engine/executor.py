@@ -24,7 +24,7 @@ from sep_ray.engine.leadership import Leadership
 from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
 from sep_ray.engine.ports import Model
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
-from sep_ray.engine.sending import Sender, SendingStore
+from sep_ray.engine.sending import Round, Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import (
@@ -49,6 +49,7 @@ from sep_ray.routing.plan import Plan
 from sep_ray.routing.prices import Ratio, convert, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
+from sep_ray.routing.stops import StoppedPool
 
 log = structlog.get_logger()
 
@@ -88,12 +89,16 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorStatus:
-    """An executor as operators see it; `head` None before the first one."""
+    """An executor as operators see it; `head` None before the first one.
+
+    `stopped` are pools that are not routed on, each with its cause.
+    """
 
     chain_id: int
     head: int | None
     head_at: Millis | None
     snapshot_block: int | None
+    stopped: tuple[StoppedPool, ...]
     lanes: tuple[LaneStatus, ...]
     endpoints: tuple[EndpointStatus, ...] = ()
 
@@ -125,7 +130,7 @@ class ChainExecutor:
         self._clock = clock
         self._planner = Planner(cost_model, rules.block_time_ms)
         chain, accounts, calls = world.chain, world.accounts, world.calls
-        meter = meter or NoMeter()
+        self._meter = meter = meter or NoMeter()
         self._settler = Settler(
             chain, accounts, store, clock, rules, meter, finality=world.finality
         )
@@ -197,6 +202,7 @@ class ChainExecutor:
             head=self._head.number if self._head else None,
             head_at=self._head_at,
             snapshot_block=self._market.base.block_number if self._market else None,
+            stopped=self._market.base.stopped if self._market else (),
             lanes=tuple(
                 LaneStatus(
                     account=lane.account,
@@ -296,9 +302,20 @@ class ChainExecutor:
         self._heads_seen += 1
         self._planner.observe(head.next_base_fee_wei)
         snapshot = await self._world.snapshots.read(head)
-        self._market = WorkingMarket(snapshot)
+        self._take(snapshot)
         ticks = pair_ticks(snapshot, self._rules.tokens, self._clock.now())
         await self._store.record_ticks(ticks)
+
+    def _take(self, snapshot: Snapshot) -> None:
+        """Plan on this market from now on, and count the pools that stopped since the last."""
+        known = set(self._market.base.stopped) if self._market is not None else set()
+        chain = str(self._rules.chain_id)
+        for stop in snapshot.stopped:
+            if stop not in known:
+                self._meter.count("pool_stopped", {"chain_id": chain, "cause": stop.cause.value})
+        for stop in known.difference(snapshot.stopped):
+            self._meter.count("pool_returned", {"chain_id": chain, "cause": stop.cause.value})
+        self._market = WorkingMarket(snapshot)
 
     async def _tend(self, lanes: Sequence[Lane], head: Head) -> None:
         """Bring lanes up to a head. What goes wrong in one stops that one alone.
@@ -381,6 +398,8 @@ class ChainExecutor:
         if lanes:
             async with self._attempting("plan", lanes[0]):
                 planned = await self._sender.plan(lanes, head, market, fees)
+                if planned is not None and not await self._stands(planned, head):
+                    return 0
                 if planned is not None:
                     await self._sender.refuse(lanes[0], planned.refused)
                     sent += len(planned.refused)
@@ -389,6 +408,15 @@ class ChainExecutor:
                 async with self._attempting("send", lane):
                     sent += await self._sender.send(lane, planned, fees, head)
         return sent
+
+    async def _stands(self, planned: Round, head: Head) -> bool:
+        """Whether the pools are as they were planned on. Where not, the next turn plans anew."""
+        if not await self._world.snapshots.confirm(head, planned.pools):
+            return True
+        self._take(await self._world.snapshots.read(head))
+        for lane in self.lanes:
+            self._expect(lane)
+        return False
 
     def _ready_lanes(self) -> list[Lane]:
         return [lane for lane in self.lanes if lane.state is LaneState.READY]

@@ -7,7 +7,7 @@ market as the earlier ones leave it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, Protocol
@@ -39,6 +39,12 @@ class Snapshots(Protocol):
 
     async def read(self, head: Head) -> Snapshot:
         """Return the market right after a block. Raises Transient when it cannot be read."""
+
+    async def confirm(self, head: Head, pools: Iterable[str]) -> frozenset[str]:
+        """Hold pools of the snapshot of that block against the chain; return those that differ.
+
+        They are stopped and gone from what `read` gives. Raises Transient when it cannot be done.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

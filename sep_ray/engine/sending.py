@@ -64,6 +64,12 @@ class Round:
         """Who has something to send."""
         return sorted({*self.drafts, *self.departures, *self.gatherings})
 
+    @property
+    def pools(self) -> set[str]:
+        """The pools that the swaps pass."""
+        drafts = (draft for its in self.drafts.values() for draft in its)
+        return {pool for draft in drafts for pool in draft.plan.route.pools}
+
 
 class Sender:
     """Sends rounds of ready steps over a chain's lanes. Keeps nothing but which of them wait for

@@ -113,6 +113,10 @@ async def test_an_executor_is_well_while_its_head_is_fresh(actors):
     said = await links().executor_health(1, 1.0)
     assert said == "running, block 7, 0.4 s old; lanes: ready"
     assert await links().accounts(1) == ["0xdesk"]
+    still = {"stopped": [{"pool": "0xab", "cause": "missed_log"}]}
+    actors["chain-executor-1"] = Actor(status=status | still)
+    said = await links().executor_health(1, 1.0)
+    assert said.endswith("lanes: ready; stopped pools: 0xab (missed_log)")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -269,6 +269,11 @@ class MemoryChain:
             tokens=self._tokens,
             wrapped_native=self._wrapped_native,
         )
+
+    async def confirm(self, head: Head, pools: Iterable[str]) -> frozenset[str]:
+        """Nothing differs: what is read here is what is."""
+        self._at(head)
+        return frozenset()
 
     def _at(self, head: Head) -> Block:
         if head.number < len(self.blocks) and self.blocks[head.number].head.hash == head.hash:
