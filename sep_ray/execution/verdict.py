@@ -4,9 +4,9 @@ Accepted: the node holds the transaction. Rejected: this node, by this reply, do
 Indeterminate: anything else; only the chain can say (P6). Texts are matched whole, each by at
 most one pattern, so the order of the patterns cannot matter.
 
-Texts: go-ethereum core/error.go and core/txpool/errors.go, Nitro (go-ethereum's with the numbers
-appended), Erigon txpoolcfg, Nethermind TxPoolErrorMessages and AcceptTxResult, Besu RpcErrorType,
-anvil 1.7.1 as it answers.
+Texts: go-ethereum core/error.go and core/txpool, Nitro (go-ethereum's with the numbers appended),
+Erigon txpoolcfg, Nethermind TxPoolErrorMessages and AcceptTxResult, Besu RpcErrorType, Reth
+rpc-eth-types, anvil 1.7.1 as it answers; all in tests/data/send_replies.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Refusal(StrEnum):
     INSUFFICIENT_FUNDS = "insufficient_funds"
     FEE_ABOVE_CAP = "fee_above_cap"  # the node's own cap on what a transaction may pay
     GAS_LIMIT = "gas_limit"  # less than the transaction needs at least, or more than a block holds
-    POOL_FULL = "pool_full"
+    POOL_FULL = "pool_full"  # no room now, for anybody or for this account
     MALFORMED = "malformed"
 
 
@@ -97,57 +97,105 @@ Reply = Answered | Refused | Lost
 _MALFORMED_CODES: Final = frozenset({-32700, -32600, -32601, -32602})
 _SERVER_CODES: Final = range(-32_099, -31_999)
 
-KNOWN: Final = re.compile(
-    r"(?:internal_error: )?(?:already ?known|existing tx with same hash|known transaction.*"
-    r"|transaction already imported)",
-    re.I,
+_BEFORE: Final = r"(?:internal_error: )?"
+_AFTER: Final = r"(?:(?:[:,;]| --| \() ?.*)?"
+"""What clients put around their words: a kind before, the numbers after."""
+
+
+def _words(*texts: str) -> re.Pattern[str]:
+    """Compile texts, each a whole reply but for the numbers a client may append."""
+    return re.compile(f"{_BEFORE}(?:{'|'.join(texts)}){_AFTER}", re.IGNORECASE)
+
+
+KNOWN: Final = _words(
+    r"already ?known",
+    r"existing txn? with same hash",
+    r"known transaction",
+    r"transaction already imported",
 )
 PATTERNS: Final[Mapping[Refusal, re.Pattern[str]]] = {
-    reason: re.compile(rf"(?:internal_error: )?(?:{text})", re.I)
-    for reason, text in {
-        Refusal.NONCE_TOO_LOW: r"nonce too low(?:: .*)?|oldnonce(?:, .*)?",
-        Refusal.NONCE_TOO_HIGH: (
-            r"nonce too high(?:: .*)?|noncegap(?:, .*)?|noncetoofarinfuture(?:, .*)?"
-            r"|transaction nonce is too distant from current sender nonce"
-            r"|nonce too far in the future|nonce out of range"
-        ),
-        Refusal.UNDERPRICED: (
-            r"transaction underpriced(?:: .*)?|underpriced|fee too low|feetoolow(?:tocompete)?"
-            r"(?:, .*)?|max fee per gas less than block base fee(?:: .*)?"
-            r"|gas price below configured minimum gas price"
-            r"|gas price below current base fee"
-        ),
-        Refusal.REPLACEMENT_UNDERPRICED: (
-            r"replacement transaction underpriced(?:: .*)?|could not replace existing tx"
-            r"|replacementnotallowed(?:, .*)?|future transaction tries to replace pending"
-        ),
-        Refusal.INSUFFICIENT_FUNDS: (
-            r"insufficient funds(?: for (?:gas \* price \+ value|transfer))?(?:: .*)?"
-            r"|insufficientfunds(?:, .*)?|upfront cost exceeds account balance"
-        ),
-        Refusal.FEE_ABOVE_CAP: (
-            r"tx fee \(.*\) exceeds the configured cap \(.*\)|transaction fee cap exceeded"
-        ),
-        Refusal.GAS_LIMIT: (
-            r"intrinsic gas too (?:low|high)(?:: .*| -- .*)?|intrinsicgas|exceeds block gas limit"
-            r"|gas limit reached|gaslimitexceeded(?:, .*)?|intrinsic gas exceeds gas limit"
-            r"|transaction gas limit exceeds block gas limit"
-        ),
-        Refusal.POOL_FULL: (
-            r"txpool is full|account limit exceeded(?:: .*)?"
-            r"|(?:pending|basefee|queued) sub-pool is full"
-        ),
-        Refusal.MALFORMED: (
-            r"invalid sender|invalid signature|invalid chain id(?: for signer)?(?:: .*)?"
-            r"|max priority fee per gas higher than max fee per gas(?:: .*)?"
-            r"|oversized data(?:: .*)?"
-            r"|transaction type not supported|rlp: .*|negative value"
-            r"|failedtoresolvesender(?:, .*)?|invalid(?:, .*)?"
-            r"|only replay-protected \(eip-155\) transactions allowed over rpc"
-        ),
-    }.items()
+    Refusal.NONCE_TOO_LOW: _words(r"nonce too low", r"oldnonce"),
+    Refusal.NONCE_TOO_HIGH: _words(
+        r"nonce too high",
+        r"noncegap",
+        r"nonce ?too ?far ?in(?: the)? ?future",
+        r"nonce out of range",
+        r"transaction nonce is too distant from current sender nonce",
+        r"an invalid transaction with a lower nonce exists",
+        r"gapped-nonce tx from delegated accounts",
+    ),
+    Refusal.UNDERPRICED: _words(
+        r"transaction underpriced",
+        r"underpriced",
+        r"fee ?too ?low(?:tocompete)?",
+        r"(?:max fee per gas|fee cap) less than (?:block )?base fee",
+        r"transaction gas price below minimum",
+        r"transaction priority fee below minimum required priority fee \d+",
+        r"gas price below (?:configured minimum gas price|current base fee)",
+    ),
+    Refusal.REPLACEMENT_UNDERPRICED: _words(
+        r"replacement transaction underpriced",
+        r"could not replace existing tx",
+        r"replacementnotallowed",
+        r"future transaction tries to replace pending",
+    ),
+    Refusal.INSUFFICIENT_FUNDS: _words(
+        r"insufficient ?funds(?: for (?:gas \* price \+ value|transfer))?",
+        r"upfront cost exceeds account balance",
+    ),
+    Refusal.FEE_ABOVE_CAP: _words(
+        r"tx fee \(.*\) exceeds the configured cap \(.*\)", r"transaction fee cap exceeded"
+    ),
+    Refusal.GAS_LIMIT: _words(
+        r"intrinsic gas too (?:low|high)",
+        r"intrinsicgas",
+        r"intrinsic gas exceeds gas limit",
+        r"insufficient gas for floor data gas cost",
+        r"exceeds (?:block|max transaction) gas limit",
+        r"transaction gas limit exceeds block gas limit",
+        r"(?:transaction )?gas limit (?:is )?too high",
+        r"gas limit reached",
+        r"gaslimitexceeded",
+    ),
+    Refusal.POOL_FULL: _words(
+        r"txpool is full",
+        r"(?:pending|basefee|queued) sub-pool is full",
+        r"account limit exceeded",
+        r"in-flight transaction limit reached for delegated accounts",
+        r"(?:address|authority) already reserved",
+        r"pending transaction type conflict",
+        r"pendingtxsofconflictingtype",
+    ),
+    Refusal.MALFORMED: _words(
+        r"invalid sender",
+        r"invalid signature",
+        r"invalid transaction v, r, s values",
+        r"failed ?to ?(?:recover|resolve) ?sender",
+        r"sender (?:is )?not an eoa",
+        r"(?:invalid|wrong) chain ?id(?: for signer)?",
+        r"chainid (?:is required|not supported)",
+        r"only replay-protected \(eip-155\) transactions allowed over rpc",
+        r"max priority fee per gas (?:higher than|exceeds) max fee per gas",
+        r"max (?:priority )?fee per gas higher than 2\^256-1",
+        r"gas uint64 overflow",
+        r"gasuintoverflow",
+        r"transaction cost overflow",
+        r"nonce has max value",
+        r"negative value",
+        r"oversized data",
+        r"transaction too large",
+        r"rlptoolong",
+        r"rlp",
+        r"typed transaction too short",
+        r"(?:max initcode size exceeded|initcode too large)",
+        r"transaction type not supported",
+        r"unsupported transaction type",
+        r"fork supporting this transaction type is not activated yet",
+        r"transaction invalid",
+        r"invalid",
+    ),
 }
-
+"""Which refusal each client's words are. No text fits two of them, so their order is no matter."""
 
 HOPE: Final = (
     Refusal.NONCE_TOO_LOW,

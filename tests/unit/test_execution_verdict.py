@@ -1,6 +1,7 @@
 """Every reply of every node has one verdict; what is not known stays unknown (P6)."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,8 @@ import pytest
 from sep_ray.execution import verdict
 from sep_ray.execution.verdict import Answered, Lost, Refusal, Refused, judge
 
-CORPUS = json.loads((Path(__file__).parents[1] / "data" / "send_replies.json").read_text())[
-    "replies"
-]
+RECORDED = json.loads((Path(__file__).parents[1] / "data" / "send_replies.json").read_text())
+CORPUS = RECORDED["replies"]
 HASH = "0x" + "ab" * 32
 
 
@@ -32,8 +32,32 @@ def test_recorded_replies_get_their_verdict(row):
 def test_no_text_fits_two_patterns():
     patterns = [verdict.KNOWN, *verdict.PATTERNS.values()]
     for row in CORPUS:
-        fits = [pattern for pattern in patterns if pattern.fullmatch(row["message"])]
-        assert len(fits) <= 1, row
+        text = row["message"]
+        for said in (text, text.upper(), f"{text}: 1", f"{text}, more", f"INTERNAL_ERROR: {text}"):
+            fits = [pattern for pattern in patterns if pattern.fullmatch(said)]
+            assert len(fits) <= 1, said
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_the_patterns_changes_nothing(seed, monkeypatch):
+    before = [judge(Refused(row["code"], row["message"]), HASH) for row in CORPUS]
+    shuffled = list(verdict.PATTERNS.items())
+    random.Random(seed).shuffle(shuffled)
+    monkeypatch.setattr(verdict, "PATTERNS", dict(shuffled))
+    assert [judge(Refused(row["code"], row["message"]), HASH) for row in CORPUS] == before
+
+
+def test_every_client_is_recorded_and_its_source_named():
+    clients = {"geth", "nitro", "erigon", "nethermind", "besu", "reth", "anvil"}
+    assert {row["node"] for row in CORPUS} == set(RECORDED["sources"]) >= clients
+    for client in clients:
+        found = {row["verdict"] for row in CORPUS if row["node"] == client}
+        assert found >= {"nonce_too_low", "insufficient_funds"}, client
+
+
+def test_a_code_that_is_no_servers_is_unknown_whatever_the_words():
+    for code in (4, -38010, 3, "-32000", None, 429):
+        assert named(judge(Refused(code, "nonce too low"), HASH)) == "unknown"
 
 
 def test_every_refusal_is_in_the_corpus():
