@@ -13,10 +13,11 @@ from uuid import UUID
 
 import structlog
 
+from sep_ray.engine.expecting import expectations, left_to_settlement
 from sep_ray.engine.lane import PENDING, Lane
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.ports import Accounts, Chain, Head, Transfer
-from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger
+from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger, Transfers
 from sep_ray.journal.records import Append, Commit, VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate
@@ -40,7 +41,7 @@ ACCEPTED: Final = "/accepted/"
 """Marks the proof of what a person accepted: it rests on their word, not on a block."""
 
 
-class AuditStore(Journal, Ledger, Attempts, Cursors, Protocol):
+class AuditStore(Journal, Attempts, Transfers, Ledger, Cursors, Protocol):
     """What the audit reads and writes."""
 
 
@@ -123,11 +124,21 @@ class Auditor:
     async def _explain(
         self, head: Head, off: dict[Asset, int], totals: dict[Asset, int]
     ) -> dict[Asset, int]:
-        """Book surpluses that have an explanation; return what is left without one."""
+        """Book surpluses that have an explanation; return what is left without one.
+
+        What is an arrival of a transfer under way is left to the settlement.
+        """
         tokens = any(asset.address != NATIVE and units > 0 for asset, units in off.items())
-        arrivals = await self._arrivals(head) if tokens else []
+        moved = await self._moved(head) if tokens else ()
+        expected = await self._expected(off, moved)
+        arrivals = await self._arrivals(moved)
         left: dict[Asset, int] = {}
-        for asset, units in off.items():
+        for asset, surplus in off.items():
+            coming, logs = expected.get(asset, (0, ()))
+            units = surplus - coming
+            if units == 0:
+                continue
+            arrivals = [each for each in arrivals if each.proof not in logs]
             found = _explanation(asset, units, arrivals) if units > 0 else None
             if found is None and units > 0 and (asset.address == NATIVE or asset not in totals):
                 found = (_balance(asset, units, head),)
@@ -135,12 +146,24 @@ class Auditor:
                 left[asset] = units
         return left
 
-    async def _arrivals(self, head: Head) -> list[_Arrival]:
-        """Return what others moved to (or from) the account and is not booked, newest first."""
+    async def _expected(
+        self, off: dict[Asset, int], moved: Sequence[Transfer]
+    ) -> dict[Asset, tuple[int, tuple[str, ...]]]:
+        if not any(units > 0 for units in off.values()):
+            return {}
+        lane = self._lane
+        under_way = await self._store.open_transfers(lane.chain_id)
+        expected = expectations(under_way, lane.chain_id, lane.account)
+        return left_to_settlement(off, moved, lane.account, expected) if expected else {}
+
+    async def _moved(self, head: Head) -> tuple[Transfer, ...]:
         start = min(self._looked or head.number, head.number)
-        moved = await self._accounts.arrivals(
+        return await self._accounts.arrivals(
             self._lane.account, max(start - LOOK_BACK, 0), head.number
         )
+
+    async def _arrivals(self, moved: Sequence[Transfer]) -> list[_Arrival]:
+        """Return what others moved to (or from) the account and is not booked, newest first."""
         ours: dict[str, bool] = {}
         found: list[_Arrival] = []
         self._underway = False

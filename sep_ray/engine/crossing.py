@@ -22,7 +22,7 @@ from sep_ray.execution.attempt import (
     Inclusion,
     Purpose,
 )
-from sep_ray.journal.records import Append, Event
+from sep_ray.journal.records import Append, Commit, Event
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import NATIVE
@@ -30,6 +30,7 @@ from sep_ray.portfolio import ledger, transit
 from sep_ray.portfolio.ledger import Posting
 from sep_ray.settlement.ports import Departure
 from sep_ray.settlement.transfer import (
+    TRANSITIONS,
     ArrivalSent,
     DepartureFinalized,
     DepartureIncluded,
@@ -45,6 +46,7 @@ from sep_ray.settlement.transfer import (
     evolve,
 )
 
+_SIGNED = TransferStatus.DEPARTURE_SIGNED
 VOID = frozenset(
     {
         AttemptStatus.FINAL_REVERTED,
@@ -95,6 +97,21 @@ def claiming(writer: Writer, attempt: Attempt, step: Step | None, transfer: Tran
     return _with(booking, transfer, (ArrivalSent(claim_id=attempt.id),), ())
 
 
+def confirmed(
+    writer: Writer, attempt: Attempt, step: Step | None, transfer: Transfer, block_number: int
+) -> Booking:
+    """Book that a departure is deep enough for what it is worth."""
+    event = DepartureFinalized(block_number=block_number)
+    after = evolve(transfer, event, writer.at)
+    commit = Commit(
+        at=writer.at,
+        appends=(append_of(transfer, after, (event,)),),
+        states=(after,),
+        fence=writer.fence,
+    )
+    return Booking(commit=commit, attempt=attempt, step=step, transfer=after)
+
+
 def joined(booking: Booking, transfer: Transfer | None) -> Booking:
     """Add to what happened to a departure's attempt what it means for its transfer."""
     if booking.attempt.purpose is not Purpose.DEPARTURE or transfer is None:
@@ -116,9 +133,9 @@ def _meaning(
 ) -> tuple[TransferEvent | None, tuple[Posting, ...]]:
     attempt = booking.attempt
     match said:
-        case AttemptIncluded(inclusion=inclusion):
+        case AttemptIncluded(inclusion=inclusion) if transfer.status is _SIGNED:
             return _left(transfer, inclusion)
-        case AttemptUnincluded() if transfer.departure is not None:
+        case AttemptUnincluded() if transfer.departure is not None and _undone(transfer):
             lines = _lines(transfer, transfer.departed, transfer.departure)
             return DepartureWithdrawn(block_hash=said.block_hash), ledger.withdrawn(lines)
         case AttemptFinalized() if transfer.status is TransferStatus.DEPARTURE_INCLUDED:
@@ -127,6 +144,12 @@ def _meaning(
             return DepartureVoid(detail=attempt.detail or attempt.status.value), ()
         case _:
             return None, ()
+
+
+def _undone(transfer: Transfer) -> bool:
+    """Whether a departure that goes takes the transfer with it: one that was credited or is due
+    back stands on the other chain's word, and its departure is merely sent again."""
+    return (transfer.status, DepartureWithdrawn) in TRANSITIONS and not transfer.refund_due
 
 
 def _left(transfer: Transfer, inclusion: Inclusion) -> tuple[TransferEvent, tuple[Posting, ...]]:

@@ -15,8 +15,9 @@ from typing import Final, Protocol
 import structlog
 
 from sep_ray.decomposition.step import Step
+from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.rules import Meter, NoMeter
-from sep_ray.engine.settlement_booking import booked, repaired
+from sep_ray.engine.settlement_booking import booked, confirming, repaired
 from sep_ray.execution.attempt import TERMINAL as SPENT
 from sep_ray.execution.ports import Chain, Head
 from sep_ray.journal.ports import Attempts, Journal, Leases, Steps, Transfers
@@ -60,9 +61,10 @@ class SettlementStore(Journal, Steps, Attempts, Transfers, Leases, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementRules:
-    """`confirmations`: blocks on top of an arrival or refund after which it is final, by chain."""
+    """`finality`: how deep an arrival must be for its step to rest on it, and to be final, by
+    chain (without regard to its worth: the worth was asked for where it departed)."""
 
-    confirmations: Mapping[ChainId, int]
+    finality: Mapping[ChainId, FinalityRule]
     patience: Patience = field(default_factory=Patience)
     lease_ttl_ms: int = 3_000
     lease_margin_ms: int = 500
@@ -171,7 +173,8 @@ class SettlementManager:
     ) -> Circumstances:
         now = self._clock.now()
         if isinstance(seen, Arrived | Refunded):
-            stands, final = await self._depth(seen.proof, heads)
+            stands, depth = await self._depth(seen.proof, heads)
+            final = depth >= self._rules.finality[seen.proof.chain_id].last
             observed = isinstance(seen, Arrived) and await self._observed(transfer, seen)
             return Circumstances(now=now, stands=stands, final=final, observed=observed)
         return Circumstances(now=now, claim_over=await self._claim_over(transfer))
@@ -199,21 +202,30 @@ class SettlementManager:
         """Withdraw a credit whose block has gone; make final what is deep enough."""
         if transfer.arrival is None:
             return
-        stands, final = await self._depth(transfer.arrival, heads)
+        stands, depth = await self._depth(transfer.arrival, heads)
+        rule = self._rules.finality[transfer.arrival.chain_id]
+        number = heads[transfer.arrival.chain_id].number
         if not stands:
             gone = ArrivalWithdrawn(block_hash=transfer.arrival.block_hash)
             await self._write(transfer, (gone,))
-        elif final:
-            number = heads[transfer.arrival.chain_id].number
+        elif depth >= rule.last:
             await self._write(transfer, (ArrivalFinalized(block_number=number),))
+        elif depth >= rule.depth(0):
+            await self._confirm(transfer, number)
 
-    async def _depth(self, proof: Proof, heads: Mapping[ChainId, Head]) -> tuple[bool, bool]:
-        """Return whether a proof's block is part of its chain, and whether for good."""
+    async def _confirm(self, transfer: Transfer, number: int) -> None:
+        """Let the step rest on an arrival that is deep enough for that."""
+        step = await self._store.step(transfer.step_id)
+        commit = confirming(transfer, step, number, self._clock.now(), self._fence())
+        if commit is not None:
+            await self._store.commit(commit)
+
+    async def _depth(self, proof: Proof, heads: Mapping[ChainId, Head]) -> tuple[bool, int]:
+        """Return whether a proof's block is part of its chain, and how many stand on it."""
         head = heads[proof.chain_id]
         (header,) = await self._chains[proof.chain_id].headers([proof.block_number])
         stands = header is not None and header.hash == proof.block_hash
-        deep = head.number - proof.block_number >= self._rules.confirmations[proof.chain_id]
-        return stands, stands and deep
+        return stands, head.number - proof.block_number
 
     async def _blind(self, transfer: Transfer, why: str) -> None:
         event = blind(transfer, self._clock.now(), why, self._rules.patience)

@@ -67,6 +67,17 @@ def repaired(transfer: Transfer, step: Step | None, at: Millis, lease: Lease) ->
     return Commit(at=at, appends=(append,), states=(evolve_step(step, event),), fence=lease.fence)
 
 
+def confirming(
+    transfer: Transfer, step: Step | None, block_number: int, at: Millis, lease: Lease
+) -> Commit | None:
+    """Return the commit by which a step rests on its arrival; None when it does already."""
+    if step is None or step.status is not StepStatus.DONE or step.final:
+        return None
+    event = StepFinalized(block_number=block_number)
+    append = _step_append(step, [event], transfer)
+    return Commit(at=at, appends=(append,), states=(evolve_step(step, event),), fence=lease.fence)
+
+
 def _commit(
     transfer: Transfer,
     after: Transfer,
@@ -134,7 +145,7 @@ def _step_event(transfer: Transfer, event: TransferEvent, step: Step | None) -> 
     if step is not None and step.status is StepStatus.WORKING:
         return _for_working(transfer, event)
     if step is not None and step.status is StepStatus.DONE:
-        return _for_done(event)
+        return _for_done(event, step)
     return None
 
 
@@ -158,11 +169,11 @@ def _for_working(transfer: Transfer, event: TransferEvent) -> StepEvent | None:
             return None
 
 
-def _for_done(event: TransferEvent) -> StepEvent | None:
+def _for_done(event: TransferEvent, step: Step) -> StepEvent | None:
     match event:
         case ArrivalWithdrawn():
             return StepUnfilled(block_hash=event.block_hash)
-        case ArrivalFinalized():
+        case ArrivalFinalized() if not step.final:
             return StepFinalized(block_number=event.block_number)
         case _:
             return None

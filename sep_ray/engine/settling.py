@@ -14,7 +14,7 @@ import structlog
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
-from sep_ray.engine.crossing import joined
+from sep_ray.engine.crossing import confirmed, joined
 from sep_ray.engine.finality import Tag
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
@@ -27,6 +27,7 @@ from sep_ray.kernel.errors import Indeterminate, SepError
 from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import Asset
 from sep_ray.portfolio.ledger import InsufficientBalance
+from sep_ray.settlement.transfer import Transfer, TransferStatus
 
 log = structlog.get_logger()
 
@@ -287,6 +288,8 @@ class Settler:
                 bookings.append(writer.finalized(attempt, step, head.number, tries))
             elif _unconfirmed(attempt, step) and rule.confirms(block, head, settled, value):
                 bookings.append(writer.confirmed(attempt, step, head.number))
+            elif (gone := _departed(lane, attempt)) and rule.confirms(block, head, settled, value):
+                bookings.append(confirmed(writer, attempt, step, gone, head.number))
         return await self._write_all(lane, bookings)
 
     async def _word(self, landed: Sequence[Attempt], head: Head) -> Settled | None:
@@ -305,7 +308,11 @@ class Settler:
         """Return what a fact is worth in units of account; what moves no money is worth nothing."""
         if self._rules.finality.value_step is None or step is None:
             return 0
-        if attempt.status is not AttemptStatus.INCLUDED or attempt.purpose is not Purpose.SWAP:
+        if attempt.status is not AttemptStatus.INCLUDED or attempt.inclusion is None:
+            return 0
+        if attempt.purpose is Purpose.DEPARTURE:
+            return self.worth(step.sell, attempt.inclusion.left)
+        if attempt.purpose is not Purpose.SWAP:
             return 0
         return self.worth(step.sell, step.sold)
 
@@ -342,6 +349,13 @@ class Settler:
 
     def _labels(self) -> dict[str, str]:
         return {"chain_id": str(self._rules.chain_id)}
+
+
+def _departed(lane: Lane, attempt: Attempt) -> Transfer | None:
+    """Return the transfer whose departure this is, while that is not confirmed."""
+    found = lane.transfers.get(attempt.id)
+    included = found is not None and found.status is TransferStatus.DEPARTURE_INCLUDED
+    return found if included else None
 
 
 def _unconfirmed(attempt: Attempt, step: Step | None) -> bool:

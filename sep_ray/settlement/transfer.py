@@ -28,7 +28,7 @@ class TransferStatus(StrEnum):
     RESERVED = "RESERVED"  # its funds are set aside
     DEPARTURE_SIGNED = "DEPARTURE_SIGNED"  # journalled; perhaps sent (P4)
     DEPARTURE_INCLUDED = "DEPARTURE_INCLUDED"  # the money has left the account
-    DEPARTURE_FINAL = "DEPARTURE_FINAL"  # and no reorganisation brings it back
+    DEPARTURE_FINAL = "DEPARTURE_FINAL"  # deep enough for what it is worth
     IN_FLIGHT = "IN_FLIGHT"  # the bridge has it; `waiting` says for what
     CLAIMABLE = "CLAIMABLE"  # a transaction on the target chain brings it in
     ARRIVAL_SENT = "ARRIVAL_SENT"  # that transaction is journalled; perhaps sent
@@ -203,7 +203,7 @@ class DepartureWithdrawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepartureFinalized:
-    """Nothing can take the departure back."""
+    """The departure is as deep as its worth asks. A deeper reorganisation withdraws it still."""
 
     block_number: int
 
@@ -411,6 +411,8 @@ TRANSITIONS: Final[Mapping[tuple[TransferStatus, type], TransferStatus]] = {
     **{(s, e): to for s in _T if s in WAITING for e, to in _LEADS.items() if to is not s},
     (_T.IN_FLIGHT, TransferUnderWay): _T.IN_FLIGHT,
     **{(s, e): to for s in _T if s in OUTSTANDING for e, to in _MONEY.items()},
+    **{(s, DepartureWithdrawn): _T.DEPARTURE_SIGNED for s in _T if s in WAITING},
+    (_T.DEPARTURE_FINAL, DepartureWithdrawn): _T.DEPARTURE_SIGNED,
     (_T.CLAIMABLE, ArrivalSent): _T.ARRIVAL_SENT,
     (_T.MANUAL_REDEEM, ArrivalSent): _T.ARRIVAL_SENT,
     (_T.ARRIVAL_SENT, ArrivalVoid): _T.IN_FLIGHT,
@@ -462,6 +464,7 @@ def _derived(transfer: Transfer, event: TransferEvent, at: Millis) -> dict[str, 
             found = {"departed_at": at}
         case DepartureWithdrawn():
             found = {"departed": 0, "departure": None, "departed_at": None}
+            found |= {"waiting": None, "reference": "", "claims": 0}
         case ArrivalSent():
             found = {"claims": transfer.claims + 1}
         case ArrivalIncluded() | OtherAssetDelivered():
