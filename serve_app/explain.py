@@ -15,6 +15,7 @@ from sep_ray.decomposition.step import (
     StepFailed,
     StepFilled,
     StepFinalized,
+    StepHeld,
     StepReleased,
     StepRequeued,
     StepRescheduled,
@@ -54,6 +55,8 @@ from sep_ray.intent.states import (
 )
 from sep_ray.journal.records import Recorded
 from sep_ray.kernel.units import PPM, Asset
+from sep_ray.policy.book import LimitRemoved, LimitSet
+from sep_ray.policy.halts import Halt, HaltPlaced, HaltReleased, Mode, Scope
 from sep_ray.portfolio.events import FundsAllocated, FundsObserved, LaneResumed, LedgerBreached
 from sep_ray.strategy.record import (
     StrategyPaused,
@@ -154,6 +157,19 @@ def _decomposed(event: IntentDecomposed, _: Context) -> str:
         f"Its turn came with score {event.score:.4g} (by {event.score_source}): {event.why}; "
         f"it became {steps}"
     )
+
+
+def halt_in_words(halt: Halt) -> str:
+    """Say what a halt stops and why."""
+    what = "everything" if halt.scope is Scope.ALL else f"{halt.scope.value} {halt.target}"
+    how = "halted" if halt.mode is Mode.HALTED else "let only what reduces exposure through for"
+    return f"{how} {what}: {halt.why}"
+
+
+def _limit_set(event: LimitSet, _: Context) -> str:
+    limit = event.limit
+    what = f"at most {limit.amount}" if limit.listed is None else f"{len(limit.members)} members"
+    return f"{event.principal} set the limit {limit.id}: {limit.kind.value}, {what}"
 
 
 def _created(event: StepCreated, about: Context) -> str:
@@ -257,6 +273,7 @@ _HERE: Final[Mapping[type, Say]] = {
     StepCreated: _created,
     StepRescheduled: lambda e, _: f"The slice moved to {e.due} and is now {e.amount} units",
     StepReleased: lambda _e, _: "The step is due and waits for the chain's next round",
+    StepHeld: lambda e, _: f"It waits, a limit does not allow it yet: {e.detail}",
     StepStarted: _started,
     StepRequeued: lambda e, _: f"No effect ({e.reason.value}: {e.detail}); it waits for a turn",
     StepFilled: lambda e, about: (
@@ -296,6 +313,10 @@ _HERE: Final[Mapping[type, Say]] = {
     StrategyResumed: lambda e, _: f"{e.principal} resumed it",
     StrategyPaused: lambda e, _: f"{e.principal} paused it{': ' + e.detail if e.detail else ''}",
     StrategyStopped: lambda e, _: f"{e.principal} stopped it",
+    LimitSet: _limit_set,
+    LimitRemoved: lambda e, _: f"{e.principal} removed the limit {e.limit_id}",
+    HaltPlaced: lambda e, _: f"{e.halt.principal} {halt_in_words(e.halt)}",
+    HaltReleased: lambda e, _: f"{e.principal} released the halt: {e.why}",
 }
 SENTENCES: Final[Mapping[type, Say]] = {
     **_HERE,

@@ -17,6 +17,7 @@ INTEGER_ONLY = (
     "sep_ray/kernel/*.py",
     "sep_ray/execution/*.py",
     "sep_ray/settlement/*.py",
+    "sep_ray/policy/*.py",
     "sep_ray/portfolio/*.py",
     "sep_ray/routing/*plan*.py",
 )

@@ -12,6 +12,7 @@ from typing import Any
 from sep_ray.decomposition import step
 from sep_ray.execution import attempt
 from sep_ray.intent import states
+from sep_ray.policy import halts
 from sep_ray.settlement import transfer
 from sep_ray.strategy import record
 from tools.install import ROOT
@@ -58,6 +59,12 @@ MACHINES = (
         name="Strategy",
         table=record.TRANSITIONS,
         starts=(record.StrategyStatus.RUNNING,),
+    ),
+    Machine(
+        name="Halt",
+        table=halts.TRANSITIONS,
+        starts=(halts.HaltStatus.ACTIVE,),
+        ends=(halts.HaltStatus.RELEASED,),
     ),
 )
 

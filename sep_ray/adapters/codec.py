@@ -10,6 +10,8 @@ from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializ
 
 from sep_ray.journal.records import Event, State
 from sep_ray.kernel.errors import InvariantBroken, Rejected
+from sep_ray.policy.marks import ChainMark
+from sep_ray.policy.usage import Marks, Reservation
 
 T = TypeVar("T")
 
@@ -59,13 +61,13 @@ def decode_event(kind: str, body: bytes | str) -> Event:
     return event
 
 
-def encode_state(state: State) -> bytes:
-    """Return the JSON of a stream's state."""
+def encode_state(state: State | Reservation | ChainMark | Marks) -> bytes:
+    """Return the JSON of a stream's state, or of what else is kept as it stands."""
     return _STATES[type(state)].write(state)
 
 
 def decode_state(cls: type[T], body: bytes | str) -> T:
-    """Return a state of this class (IntentRecord, Step, Attempt or StrategyRecord)."""
+    """Return a value of this class, one that `encode_state` writes."""
     state: T = _STATES[cls].read(body)
     return state
 
@@ -95,4 +97,6 @@ def _members(union: Any) -> tuple[type[Any], ...]:
 
 
 _EVENTS: Final[Mapping[str, _Codec]] = {cls.__name__: _Codec(cls) for cls in _members(Event)}
-_STATES: Final[Mapping[type[Any], _Codec]] = {cls: _Codec(cls) for cls in _members(State)}
+_STATES: Final[Mapping[type[Any], _Codec]] = {
+    cls: _Codec(cls) for cls in (*_members(State), Reservation, ChainMark, Marks)
+}

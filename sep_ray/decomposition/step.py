@@ -116,6 +116,15 @@ class StepReleased:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepHeld:
+    """A limit does not allow the step yet: `code` says which kind, `until` when it may."""
+
+    code: str
+    detail: str
+    until: Millis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted:
     """Planned, funds reserved, attempt signed: all in this commit.
 
@@ -195,6 +204,7 @@ StepEvent = (
     StepCreated
     | StepRescheduled
     | StepReleased
+    | StepHeld
     | StepStarted
     | StepRequeued
     | StepFilled
@@ -212,6 +222,7 @@ TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
     (StepStatus.PENDING, StepSkipped): StepStatus.SKIPPED,
     (StepStatus.PENDING, StepCancelled): StepStatus.CANCELLED,
     (StepStatus.PENDING, StepExpired): StepStatus.EXPIRED,
+    (StepStatus.READY, StepHeld): StepStatus.READY,
     (StepStatus.READY, StepStarted): StepStatus.WORKING,
     (StepStatus.READY, StepFailed): StepStatus.FAILED,
     (StepStatus.READY, StepCancelled): StepStatus.CANCELLED,
@@ -227,6 +238,7 @@ TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
 _SETS: Final[Mapping[type, tuple[str, ...]]] = {
     StepRescheduled: ("due", "amount"),
     StepStarted: ("attempt_id", "reserved", "quoted"),
+    StepHeld: ("detail",),
     StepRequeued: ("reason", "detail"),
     StepFailed: ("reason", "detail"),
     StepFilled: ("sold", "bought"),

@@ -17,6 +17,7 @@ from sep_ray.decomposition.step import (
     StepFailed,
     StepFilled,
     StepFinalized,
+    StepHeld,
     StepRequeued,
     StepStarted,
     StepStatus,
@@ -186,7 +187,13 @@ class Writer:
 
     def failed(self, step: Step, reason: Reason, detail: str) -> tuple[Commit, Step]:
         """Book that a READY step cannot be done."""
-        event = StepFailed(reason=reason, detail=detail)
+        return self._moved(step, StepFailed(reason=reason, detail=detail))
+
+    def held(self, step: Step, code: str, detail: str, until: Millis) -> tuple[Commit, Step]:
+        """Book why a READY step waits."""
+        return self._moved(step, StepHeld(code=code, detail=detail, until=until))
+
+    def _moved(self, step: Step, event: StepEvent) -> tuple[Commit, Step]:
         moved = evolve_step(step, event)
         append = self._append(step.stream_id, step.version, (event,), step, step.intent_id)
         return Commit(at=self.at, appends=(append,), states=(moved,), fence=self.fence), moved

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
@@ -18,6 +18,8 @@ import structlog
 from sep_ray.engine.audit import Auditor, AuditStore
 from sep_ray.engine.claiming import Claimer
 from sep_ray.engine.departing import Crossings, Departer
+from sep_ray.engine.gate import CallReader, Gate, GateStore, Unread
+from sep_ray.engine.halting import HaltBoard
 from sep_ray.engine.lane import Lane, LaneState
 from sep_ray.engine.launching import Launcher
 from sep_ray.engine.leadership import Leadership
@@ -59,7 +61,7 @@ ROUNDS_A_TURN: Final = 16
 """Rounds sent before the next head is looked at."""
 
 
-class ExecutorStore(AuditStore, SendingStore, SettlingStore, Leases, Ticks, Protocol):
+class ExecutorStore(AuditStore, SendingStore, SettlingStore, GateStore, Leases, Ticks, Protocol):
     """What an executor reads and writes."""
 
 
@@ -74,6 +76,7 @@ class World:
     finality: Finality | None = None
     data_fees: DataFees | None = None
     endpoints: Endpoints | None = None
+    reader: CallReader = field(default_factory=Unread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +138,10 @@ class ChainExecutor:
             chain, accounts, store, clock, rules, meter, finality=world.finality
         )
         self._settler.worth = self._worth
+        self.halts = HaltBoard(steady)
+        self._gate = Gate(store, self.halts, rules, clock, world.reader)
         self._launcher = Launcher(
-            *(chain, calls, store),
+            *(chain, calls, store, self._gate),
             clock=clock,
             steady=steady,
             ids=ids,
@@ -144,12 +149,11 @@ class ChainExecutor:
             meter=meter,
         )
         departer = Departer(crossings, store, clock, ids) if crossings is not None else None
-        self._sender = Sender(
-            self._launcher, self._planner, accounts, calls, store, clock, rules, departer
-        )
+        parts = self._launcher, self._gate, self._planner, accounts, calls, store
+        self._sender = Sender(*parts, clock, rules, departer)
         bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
-        self.lanes = tuple(Lane(rules.chain_id, signer) for signer in signers)
+        self.lanes = tuple(Lane(rules.chain_id, self._gate.guard(signer)) for signer in signers)
         self._auditors = {
             lane.account: Auditor(lane, chain, accounts, store, clock, rules) for lane in self.lanes
         }
@@ -176,6 +180,8 @@ class ChainExecutor:
             self._head, self._head_at = head, self._clock.now()
             async with self._attempting("read the market"):
                 await self._read(head)
+            async with self._attempting("read limits and halts"):
+                await self._gate.refresh(self.snapshot)
             async with self._attempting("keep the leases"):
                 await self._leadership.take()
             await self._tend([lane for lane in self.lanes if lane.lease is not None], head)

@@ -7,7 +7,8 @@ database with every write, and again right before sending (P5).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 import structlog
 
@@ -15,6 +16,7 @@ from sep_ray.decomposition.step import Step, StepStarted
 from sep_ray.engine.booking import Booking, Writer
 from sep_ray.engine.crossing import Departing, claiming, departing
 from sep_ray.engine.drafting import Draft
+from sep_ray.engine.gate import Ask, Cleared, Gate, covered
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.engine.settling import names_of, write_all
@@ -30,6 +32,8 @@ from sep_ray.journal.ports import Journal
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
+from sep_ray.policy.decide import Denied
+from sep_ray.policy.request import Movement
 from sep_ray.settlement.transfer import Transfer
 
 log = structlog.get_logger()
@@ -39,7 +43,7 @@ log = structlog.get_logger()
 class Job:
     """A transaction to be signed. `draft` says what a swap is for, `departing` what a departure,
     `claiming` which transfer an arrival brings in, `step` for whose sake an approval or a claim is
-    made; a filled gap has none."""
+    made; a filled gap has none. `cleared` or `denied` is what policy said."""
 
     purpose: Purpose
     call: Call
@@ -50,6 +54,18 @@ class Job:
     moving: Moving | None = None
     departing: Departing | None = None
     claiming: Transfer | None = None
+    spenders: frozenset[str] = frozenset()
+    cleared: Cleared | None = None
+    denied: Denied | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Replacement:
+    """The same nonce for more; `cancel` when it is only to be used up."""
+
+    attempt: Attempt
+    unsigned: Unsigned
+    cancel: bool
 
 
 class Launcher:
@@ -60,6 +76,7 @@ class Launcher:
         chain: Chain,
         calls: Calls,
         journal: Journal,
+        gate: Gate,
         *,
         clock: Clock,
         steady: Clock,
@@ -70,6 +87,7 @@ class Launcher:
         self._chain = chain
         self._calls = calls
         self._journal = journal
+        self._gate = gate
         self._clock = clock
         self._steady = steady
         self._ids = ids
@@ -79,9 +97,14 @@ class Launcher:
     async def launch(self, lane: Lane, jobs: Sequence[Job], fees: Fees, head: Head) -> int:
         """Sign, record and send jobs at the lane's next nonces; return how many became durable.
 
-        A job that cannot be recorded (its step moved on, its funds are gone) may leave a gap
-        below the others; `upkeep` fills it.
+        What was not cleared before is now; the denied is left out (P9). A job that cannot be
+        recorded (its step moved on, its funds are gone) may leave a gap below the others;
+        `upkeep` fills it.
         """
+        new = await self.clear(lane, [job for job in jobs if job.cleared is None], fees)
+        said = iter(new)
+        jobs = [job if job.cleared is not None else next(said) for job in jobs]
+        jobs = [job for job in jobs if job.cleared is not None]
         if not jobs:
             return 0
         nonces = range(lane.next_nonce, lane.next_nonce + len(jobs))
@@ -104,8 +127,12 @@ class Launcher:
         await self.broadcast(lane, [*again, *changed, *filled], head)
 
     async def broadcast(self, lane: Lane, attempts: Iterable[Attempt], head: Head) -> None:
-        """Hand the newest bytes of each over, once, in the order of nonces, and record it."""
-        ordered = sorted(attempts, key=lambda attempt: attempt.nonce)
+        """Hand the newest bytes of each over, once, in the order of nonces, and record it.
+
+        What is halted by now stays where it is (P10); `upkeep` tries again at every head.
+        """
+        going = [each for each in attempts if self._gate.passes(each, lane.step_of(each))]
+        ordered = sorted(going, key=lambda attempt: attempt.nonce)
         if not ordered:
             return
         lane.require(self._steady.now())
@@ -161,7 +188,7 @@ class Launcher:
     async def _record(self, lane: Lane, prepared: Sequence[tuple[Attempt, Job]]) -> list[Attempt]:
         """Make signed bytes durable before anybody hears of them; return what is."""
         writer = self._writer(lane)
-        bookings = [_prepared(writer, attempt, job) for attempt, job in prepared]
+        bookings = [covered(_prepared(writer, a, job), job.cleared) for a, job in prepared]
         written = await write_all(self._journal, lane, bookings)
         kept = []
         for booking, (_, job), durable in zip(bookings, prepared, written, strict=True):
@@ -190,9 +217,24 @@ class Launcher:
         )
         if not holes or not lane.agrees:
             return []
-        log.warning("nonces_filled", chain_id=lane.chain_id, nonces=holes)
-        attempts = await self._sign(lane, [(nonce, nothing) for nonce in holes], fees)
-        return await self._record(lane, [(attempt, nothing) for attempt in attempts])
+        jobs = await self.clear(lane, [nothing] * len(holes), fees)
+        fill = [(nonce, job) for nonce, job in zip(holes, jobs, strict=True) if job.cleared]
+        if not fill:
+            return []
+        log.warning("nonces_filled", chain_id=lane.chain_id, nonces=[nonce for nonce, _ in fill])
+        attempts = await self._sign(lane, fill, fees)
+        return await self._record(
+            lane, [(a, job) for a, (_, job) in zip(attempts, fill, strict=True)]
+        )
+
+    async def clear(self, lane: Lane, jobs: Sequence[Job], fees: Fees) -> list[Job]:
+        """Return the jobs with what policy says about each (P9)."""
+        asks = [_ask(job, fees) for job in jobs]
+        found = await self._gate.clear(lane.signer, asks)
+        return [
+            replace(job, cleared=each) if isinstance(each, Cleared) else replace(job, denied=each)
+            for job, each in zip(jobs, found, strict=True)
+        ]
 
     def _moves(self, lane: Lane, head: Head) -> list[tuple[Attempt, Move]]:
         pending = lane.pending()
@@ -217,7 +259,7 @@ class Launcher:
         self, lane: Lane, moves: Sequence[tuple[Attempt, Move]], fees: Fees
     ) -> list[Attempt]:
         """Sign and record replacements; where the ceiling allows none, return the old bytes."""
-        replacements: list[tuple[Attempt, Unsigned, bool]] = []
+        replacements: list[_Replacement] = []
         unchanged: list[Attempt] = []
         for attempt, move in moves:
             if move not in (Move.BUMP, Move.CANCEL):
@@ -226,16 +268,24 @@ class Launcher:
             if unsigned is None:
                 unchanged.append(attempt)
             else:
-                replacements.append((attempt, unsigned, move is Move.CANCEL))
+                replacements.append(_Replacement(attempt, unsigned, move is Move.CANCEL))
+        cleared = await self._clear_replacements(lane, replacements)
+        unchanged += [each.attempt for each in replacements if each.attempt.id not in cleared]
+        replacements = [each for each in replacements if each.attempt.id in cleared]
         if not replacements:
             return unchanged
         lane.require(self._steady.now())
-        signed = await lane.signer.sign([unsigned for _, unsigned, _ in replacements])
+        signed = await lane.signer.sign([each.unsigned for each in replacements])
         reached(Point.REPRICED)
         writer = self._writer(lane)
         bookings = [
-            writer.bumped(attempt, lane.step_of(attempt), _marked(version, cancel))
-            for (attempt, _, cancel), version in zip(replacements, signed, strict=True)
+            covered(
+                writer.bumped(
+                    each.attempt, lane.step_of(each.attempt), _marked(version, each.cancel)
+                ),
+                cleared[each.attempt.id],
+            )
+            for each, version in zip(replacements, signed, strict=True)
         ]
         written = await write_all(self._journal, lane, bookings)
         changed = [b.attempt for b, durable in zip(bookings, written, strict=True) if durable]
@@ -243,6 +293,26 @@ class Launcher:
             lane.refused.pop(attempt.id, None)
             self._tell("attempt_bumped", attempt)
         return [*unchanged, *changed]
+
+    async def _clear_replacements(
+        self, lane: Lane, wanted: Sequence[_Replacement]
+    ) -> dict[UUID, Cleared]:
+        """Ask policy; what it denies stays as it is."""
+        asks = [
+            Ask(
+                purpose=each.attempt.purpose,
+                call=each.unsigned.call,
+                gas_limit=each.unsigned.gas_limit,
+                fees=Fees(max_fee_wei=each.unsigned.max_fee_wei, tip_wei=each.unsigned.tip_wei),
+                step=lane.step_of(each.attempt),
+                before=each.attempt,
+                cancel=each.cancel,
+            )
+            for each in wanted
+        ]
+        found = await self._gate.clear(lane.signer, asks)
+        pairs = zip(wanted, found, strict=True)
+        return {each.attempt.id: said for each, said in pairs if isinstance(said, Cleared)}
 
     def _replacement(
         self, lane: Lane, attempt: Attempt, fees: Fees, *, cancel: bool
@@ -280,6 +350,27 @@ class Launcher:
         log.info(event, **names_of(attempt), words=words)
         labels = {"chain_id": str(attempt.chain_id), "purpose": attempt.purpose.value}
         self._meter.count(event, labels)
+
+
+def _ask(job: Job, fees: Fees) -> Ask:
+    """Say what a job is about; the most it can take is its reserve."""
+    draft, departing = job.draft, job.departing
+    sells = buys = None
+    if draft is not None:
+        sells = Movement(asset=draft.plan.sell, units=draft.reserve)
+        buys = Movement(asset=draft.plan.buy, units=draft.plan.amount_out)
+    elif departing is not None:
+        sells = Movement(asset=departing.step.sell, units=departing.reserve)
+    return Ask(
+        purpose=job.purpose,
+        call=job.call,
+        gas_limit=job.gas_limit,
+        fees=fees,
+        step=job.step,
+        sells=sells,
+        buys=buys,
+        spenders=job.spenders,
+    )
 
 
 def _prepared(writer: Writer, attempt: Attempt, job: Job) -> Booking:

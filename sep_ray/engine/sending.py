@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -26,10 +26,12 @@ from sep_ray.engine.drafting import (
     approvals,
     drafted,
 )
+from sep_ray.engine.gate import Gate
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.launching import Job, Launcher
 from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.rules import ChainRules
+from sep_ray.engine.sieve import Sieve
 from sep_ray.engine.tills import Gathering, Till, Tills
 from sep_ray.execution.attempt import Purpose
 from sep_ray.execution.fees import Fees
@@ -42,6 +44,9 @@ from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.portfolio.ledger import TREASURY
 
 log = structlog.get_logger()
+
+LOOKS: Final = 6
+"""How often a round looks further for steps that no halt covers; each look goes twice as far."""
 
 
 class SendingStore(Journal, Steps, Transfers, Ledger, Protocol):
@@ -78,6 +83,7 @@ class Sender:
     def __init__(
         self,
         launcher: Launcher,
+        gate: Gate,
         planner: Planner,
         accounts: Accounts,
         calls: Calls,
@@ -88,6 +94,7 @@ class Sender:
     ) -> None:
         """Without a `departer` no bridge can be taken."""
         self._launcher = launcher
+        self._gate = gate
         self._planner = planner
         self._departer = departer
         self._accounts = accounts
@@ -97,6 +104,7 @@ class Sender:
         self._rules = rules
         self._waiting: set[UUID] = set()
         self._waiting_at = ""
+        self._sieve = Sieve(launcher, store, clock, lambda step_id: self._waiting.add(step_id))
 
     async def plan(
         self, lanes: Sequence[Lane], head: Head, market: WorkingMarket, fees: Fees
@@ -108,25 +116,42 @@ class Sender:
         return await self._drafts(lanes, steps, head, market, fees) if steps else None
 
     async def send(self, lane: Lane, planned: Round, fees: Fees, head: Head) -> int:
-        """Send a lane's part of a round; return how many transactions became durable."""
+        """Send a lane's part of a round; return how many transactions became durable, and steps
+        that policy ended."""
         drafts = planned.drafts.get(lane.account, ())
-        jobs = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
         departures = planned.departures.get(lane.account, ())
-        jobs += await self._approval_jobs(lane, drafts, departures, head)
-        jobs += [self._swap_job(lane, draft) for draft in drafts]
-        jobs += [self._departure_job(each) for each in departures]
-        return await self._launcher.launch(lane, jobs, fees, head)
+        self._sieve.ended = 0
+        spending = [self._swap_job(lane, draft) for draft in drafts]
+        spending += [self._departure_job(each) for each in departures]
+        spending = await self._sieve.clear(lane, spending, fees)
+        drafts = [job.draft for job in spending if job.draft is not None]
+        departures = [job.departing for job in spending if job.departing is not None]
+        approvals = await self._approval_jobs(lane, drafts, departures, head)
+        jobs = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
+        jobs += await self._sieve.approve(lane, approvals, spending, fees)
+        return await self._launcher.launch(lane, jobs, fees, head) + self._sieve.ended
 
     def _room(self, lane: Lane) -> int:
         return self._rules.max_in_flight - len(lane.pending())
 
     async def _ready(self, head: Head, room: int) -> list[Step]:
-        """Return ready steps in order, without those found waiting at this very head."""
+        """Return ready steps in order, without those found waiting at this very head.
+
+        Halted ones wait, and do not keep those behind them from their turn.
+        """
         if self._waiting_at != head.hash:
             self._waiting, self._waiting_at = set(), head.hash
         now = self._clock.now()
-        found = await self._store.ready_steps(self._rules.chain_id, room + len(self._waiting))
-        return [s for s in found if s.id not in self._waiting and s.deadline > now][:room]
+        for _ in range(LOOKS):
+            sought = 2 * len(self._waiting) + room
+            found = await self._store.ready_steps(self._rules.chain_id, sought)
+            fresh = [s for s in found if s.id not in self._waiting and s.deadline > now]
+            halted = {step.id for step in fresh if self._gate.holds(step)}
+            self._waiting |= halted
+            open_ = [step for step in fresh if step.id not in halted][:room]
+            if len(open_) == room or len(found) < sought or not halted:
+                return open_
+        return open_
 
     async def _drafts(
         self,
@@ -288,13 +313,15 @@ class Sender:
         )
 
     def _swap_job(self, lane: Lane, draft: Draft) -> Job:
+        call = self._calls.swap(draft.plan, lane.account)
         return Job(
             purpose=Purpose.SWAP,
-            call=self._calls.swap(draft.plan, lane.account),
+            call=call,
             gas_limit=draft.gas_limit,
             deadline=self._deadline(draft.step),
             step=draft.step,
             draft=draft,
+            spenders=frozenset(self._calls.takers(call.to)),
         )
 
     def _departure_job(self, departing: Departing) -> Job:
@@ -305,6 +332,7 @@ class Sender:
             deadline=self._deadline(departing.step),
             step=departing.step,
             departing=departing,
+            spenders=frozenset({departing.departure.spender} - {""}),
         )
 
     def _deadline(self, step: Step) -> Millis:
@@ -312,7 +340,7 @@ class Sender:
 
     async def refuse(self, lane: Lane, refused: Sequence[Refused]) -> None:
         """Fail steps that cannot be done; who moved one meanwhile was first."""
-        writer = Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
+        writer = self._writer(lane)
         for each in refused:
             commit, step = writer.failed(each.step, each.reason, each.detail)
             try:
@@ -326,3 +354,6 @@ class Sender:
                 reason=each.reason.value,
                 detail=each.detail,
             )
+
+    def _writer(self, lane: Lane) -> Writer:
+        return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)

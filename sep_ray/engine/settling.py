@@ -21,7 +21,7 @@ from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
 from sep_ray.execution.ports import Accounts, Chain, Finality, Head, Receipt, Settled
 from sep_ray.journal.ports import Intents, Journal
-from sep_ray.journal.records import VersionConflict
+from sep_ray.journal.records import LimitExceeded, VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Indeterminate, SepError
 from sep_ray.kernel.points import Point, reached
@@ -47,7 +47,8 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
     """Make a booking durable; whether it is. What cannot be decided here marks the lane.
 
     A conflict or an unknown outcome makes the lane read the journal again; a holding that would
-    fall below zero leaves the attempt unsettled until the rest of the story is booked.
+    fall below zero leaves the attempt unsettled until the rest of the story is booked. A limit
+    that somebody else was first to fill (P9) leaves no trace: the step is decided about anew.
     """
     booking = joined(booking, lane.transfers.get(booking.attempt.id))
     try:
@@ -55,6 +56,9 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
     except (VersionConflict, Indeterminate) as error:
         lane.stale = True
         log.warning("booking_undecided", attempt_id=str(booking.attempt.id), why=str(error))
+        return False
+    except LimitExceeded as error:
+        log.warning("booking_over_limit", attempt_id=str(booking.attempt.id), why=str(error))
         return False
     except InsufficientBalance as error:
         lane.unsettled.add(booking.attempt.id)

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     REFUNDED = "refunded"
     OTHER_ASSET = "other_asset"
     NEEDS_OPERATOR = "needs_operator"
+    POLICY_DENIED = "policy_denied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

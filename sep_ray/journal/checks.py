@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from sep_ray.execution.attempt import TERMINAL, Attempt
 from sep_ray.journal.records import Commit
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.portfolio.ledger import balanced
 
-FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy", "transfer"})
+FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy", "transfer", "policy", "halt"})
 """Aggregates whose streams have a current-state row; `account` streams have none."""
 
 
@@ -21,7 +22,8 @@ def check_commit(commit: Commit) -> None:
     """Raise InvariantBroken unless states match streams and postings balance and have an owner.
 
     Each stream appears once and gets at least one event; each folded stream brings its state,
-    at exactly the version its last event has; postings need appends of one correlation.
+    at exactly the version its last event has; postings need appends of one correlation; shares
+    of limits belong to live attempts of the same commit.
     """
     ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
     if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
@@ -31,5 +33,8 @@ def check_commit(commit: Commit) -> None:
     if states != needed or len(states) != len(commit.states):
         raise InvariantBroken("states are not the folds", streams=needed, states=states)
     balanced(commit.postings)
+    moved = {s.id for s in commit.states if isinstance(s, Attempt) and s.status not in TERMINAL}
+    if any(taken.attempt_id not in moved for taken in commit.reservations):
+        raise InvariantBroken("shares of limits without their attempt", streams=list(ends))
     if commit.postings and len({a.correlation_id for a in commit.appends}) != 1:
         raise InvariantBroken("postings belong to no single correlation", streams=list(ends))

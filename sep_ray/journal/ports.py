@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -21,6 +21,10 @@ from sep_ray.journal.records import (
 )
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.book import LimitBook
+from sep_ray.policy.halts import Halt
+from sep_ray.policy.marks import ChainMark
+from sep_ray.policy.usage import Marks, Slot
 from sep_ray.portfolio.ledger import Holding, Posting
 from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
@@ -196,6 +200,38 @@ class Strategies(Protocol):
         """Return the state last kept and its version, or None."""
 
 
+class Policies(Protocol):
+    """The limits, what of them is in use, and how strategies do (P9)."""
+
+    async def limits(self) -> LimitBook:
+        """Return all limits; an empty book of version 0 before the first."""
+
+    async def limit_usage(self, limit_ids: Sequence[str]) -> Mapping[str, tuple[Slot, ...]]:
+        """Return what is in use of these limits, slots in order; absent where nothing is."""
+
+    async def chain_marks(self, strategy_id: str) -> tuple[ChainMark, ...]:
+        """Return a strategy's newest results, by chain."""
+
+    async def marks(self, strategy_ids: Sequence[str]) -> Mapping[str, Marks]:
+        """Return the marks of those of these strategies that have some."""
+
+    async def keep_mark(self, mark: ChainMark) -> None:
+        """Keep a result, unless a newer one is kept, and move the strategy's marks on."""
+
+
+class Halting(Protocol):
+    """Halts as they stand (P10)."""
+
+    async def active_halts(self) -> tuple[Halt, ...]:
+        """Return those that stand, the oldest first."""
+
+    async def halt(self, halt_id: UUID) -> Halt | None:
+        """Return one, or None."""
+
+    async def newest_halts(self, limit: int) -> tuple[Halt, ...]:
+        """Return halts, released ones too, the newest first."""
+
+
 class Cursors(Protocol):
     """How far each reader of the journal has come."""
 
@@ -240,6 +276,8 @@ class Store(
     Ledger,
     Leases,
     Strategies,
+    Policies,
+    Halting,
     Cursors,
     Ticks,
     Audit,

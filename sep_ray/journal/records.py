@@ -12,17 +12,33 @@ from sep_ray.intent.states import IntentEvent, IntentRecord
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.book import LimitBook, PolicyEvent
+from sep_ray.policy.halts import Halt, HaltEvent
+from sep_ray.policy.usage import Reservation
 from sep_ray.portfolio.events import AccountEvent
 from sep_ray.portfolio.ledger import Posting
 from sep_ray.settlement.transfer import Transfer, TransferEvent
 from sep_ray.strategy.record import StrategyEvent, StrategyRecord
 
-Event = IntentEvent | StepEvent | AttemptEvent | AccountEvent | StrategyEvent | TransferEvent
-State = IntentRecord | Step | Attempt | StrategyRecord | Transfer
+Event = (
+    IntentEvent
+    | StepEvent
+    | AttemptEvent
+    | AccountEvent
+    | StrategyEvent
+    | TransferEvent
+    | PolicyEvent
+    | HaltEvent
+)
+State = IntentRecord | Step | Attempt | StrategyRecord | Transfer | LimitBook | Halt
 
 
 class VersionConflict(Transient):
     """Somebody wrote to the stream first: read again and decide again."""
+
+
+class LimitExceeded(Rejected):
+    """Somebody took a share of the limit first (P9); facts: limit_id, used, amount, bound."""
 
 
 class LeaseLost(Rejected):
@@ -59,6 +75,9 @@ class Commit:
     Each stream appears once; `states` are the folds of the streams appended to, as they stand
     after the events (account streams have none). Postings are booked under the appends'
     correlation, which must then be one. journal/checks.py says it exactly.
+
+    `reservations` are shares of limits; `policy_version` is the version of the limits they were
+    decided by. What an attempt reserved is settled by the commit that ends it, by itself.
     """
 
     at: Millis
@@ -66,6 +85,8 @@ class Commit:
     states: tuple[State, ...] = ()
     postings: tuple[Posting, ...] = ()
     fence: Fence | None = None
+    reservations: tuple[Reservation, ...] = ()
+    policy_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

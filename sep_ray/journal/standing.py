@@ -7,15 +7,26 @@ from uuid import UUID
 
 from sep_ray.execution.attempt import TERMINAL, Attempt
 from sep_ray.journal.checks import check_commit
-from sep_ray.journal.records import Append, Commit, Fence, LeaseLost, VersionConflict
+from sep_ray.journal.records import (
+    Append,
+    Commit,
+    Fence,
+    LeaseLost,
+    LimitExceeded,
+    VersionConflict,
+)
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.book import STREAM
+from sep_ray.policy.usage import Reservation, ended, kept
 from sep_ray.portfolio.ledger import HOLDINGS, Bucket, InsufficientBalance, Posting
 
 BalanceKey = tuple[str, Asset, Bucket]
 """Strategy, asset, bucket."""
 NonceKey = tuple[ChainId, str, int]
 """Chain, account, nonce."""
+UsageKey = tuple[str, int]
+"""Limit, slot."""
 
 
 @dataclass(slots=True)
@@ -23,13 +34,19 @@ class Standing:
     """The facts a commit depends on; `take` moves them on as the commit would.
 
     `heads`: each stream's last version; absent is 0. `units`: each balance; absent is 0.
-    `live`: the attempt that holds each nonce. `fences`: those that stand now.
+    `live`: the attempt that holds each nonce. `fences`: those that stand now. `usage`: what is
+    taken of each limit's slots; `reserved`: by which live attempt. `settled`: attempts whose
+    shares were settled, and `used`: slots that changed, both since this object was made.
     """
 
     heads: dict[str, int] = field(default_factory=dict)
     units: dict[BalanceKey, int] = field(default_factory=dict)
     live: dict[NonceKey, UUID] = field(default_factory=dict)
     fences: frozenset[Fence] = frozenset()
+    usage: dict[str, dict[int, int]] = field(default_factory=dict)
+    reserved: dict[UUID, tuple[Reservation, ...]] = field(default_factory=dict)
+    settled: set[UUID] = field(default_factory=set)
+    used: set[UsageKey] = field(default_factory=set)
 
     def take(self, commit: Commit) -> None:
         """Move on, or raise what Journal.commit raises and stay as it was."""
@@ -40,9 +57,59 @@ class Standing:
             self._require_version(append)
         units = self._after(commit.postings)
         live = self._holders(commit)
+        usage = self._limited(commit)
+        self._settle(commit, usage)
         self.heads |= {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
         self.units |= units
         self.live = live
+
+    def _limited(self, commit: Commit) -> dict[UsageKey, int]:
+        """Return the slots that change with what the commit takes of limits (P9)."""
+        stands = self.heads.get(STREAM, 0)
+        if commit.policy_version not in (None, stands):
+            raise VersionConflict("the limits have moved on", stream_id=STREAM, stands=stands)
+        after: dict[UsageKey, int] = {}
+        for share in commit.reservations:
+            slots = self._slots(share.limit_id, after)
+            used = sum(amount for slot, amount in slots.items() if slot >= share.since)
+            if share.bound is not None and used + share.amount > share.bound:
+                raise LimitExceeded(
+                    "a limit would be exceeded",
+                    limit_id=share.limit_id,
+                    used=used,
+                    amount=share.amount,
+                    bound=share.bound,
+                )
+            after[share.limit_id, share.slot] = slots.get(share.slot, 0) + share.amount
+        return after
+
+    def _slots(self, limit_id: str, after: dict[UsageKey, int]) -> dict[int, int]:
+        changed = {slot: amount for (name, slot), amount in after.items() if name == limit_id}
+        return {**self.usage.get(limit_id, {}), **changed}
+
+    def _settle(self, commit: Commit, usage: dict[UsageKey, int]) -> None:
+        """Book what was taken and give back what ended attempts did not use, once each."""
+        for share in commit.reservations:
+            self.reserved[share.attempt_id] = (*self.reserved.get(share.attempt_id, ()), share)
+        for attempt in commit.states:
+            if not isinstance(attempt, Attempt) or not ended(attempt):
+                continue
+            spent: dict[str, int] = {}
+            for share in self.reserved.pop(attempt.id, ()):
+                before = spent.get(share.limit_id, 0)
+                whole = kept(share.kind, share.measure, before + share.amount, attempt)
+                spent[share.limit_id] = whole
+                slots = self._slots(share.limit_id, usage)
+                if share.slot in slots:  # else it has left its window
+                    left = slots[share.slot] - share.amount + whole - before
+                    usage[share.limit_id, share.slot] = max(left, 0)
+                self.settled.add(attempt.id)
+        for (name, slot), amount in usage.items():
+            self.usage.setdefault(name, {})[slot] = amount
+        for share in commit.reservations:
+            slots = self.usage[share.limit_id]
+            self.usage[share.limit_id] = {s: n for s, n in slots.items() if s >= share.since}
+        self.used |= set(usage)
 
     def _require_version(self, append: Append) -> None:
         stands = self.heads.get(append.stream_id, 0)

@@ -16,16 +16,15 @@ from hypothesis import strategies as st
 
 from sep_ray.adapters.codec import decode_event, decode_state, encode_event, encode_state
 from sep_ray.decomposition.step import Step
-from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.intent import Constraints
-from sep_ray.intent.states import IntentRecord
-from sep_ray.journal.records import Event
+from sep_ray.journal.records import Event, State
 from sep_ray.kernel.units import MAX_UINT256, NATIVE, Asset, ChainId
-from sep_ray.strategy.record import StrategyRecord
+from sep_ray.policy.marks import ChainMark
+from sep_ray.policy.usage import Marks, Reservation
 from tests.fixtures.records import a_step
 
 EVENTS = [cls for union in get_args(Event) for cls in (get_args(union) or (union,))]
-STATES = [IntentRecord, Step, Attempt, StrategyRecord]
+STATES = [*get_args(State), Reservation, ChainMark, Marks]
 
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-MAX_UINT256, MAX_UINT256),
@@ -47,6 +46,8 @@ def any_of(kind: Any) -> st.SearchStrategy[Any]:
     if kind in SIMPLE:
         return SIMPLE[kind]
     parts = [part for part in get_args(kind) if part is not Ellipsis]
+    if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
+        return st.tuples(*map(any_of, parts))
     if get_origin(kind) in (tuple, frozenset):
         return st.lists(any_of(parts[0]), max_size=4).map(get_origin(kind))
     if parts:

@@ -26,6 +26,7 @@ from sep_ray.intent.states import Status
 from sep_ray.journal.checks import FOLDED
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.kernel.errors import InvariantBroken, Rejected
+from sep_ray.policy.halts import HaltStatus, Mode, Scope
 from sep_ray.portfolio.ledger import HOLDINGS, ON_ACCOUNT, Bucket
 from sep_ray.settlement.transfer import TERMINAL as SETTLED
 from sep_ray.settlement.transfer import TransferStatus
@@ -87,6 +88,9 @@ def test_the_checks_name_every_state_of_the_code(database_url: str) -> None:
     assert _allowed(schema, "strategies_status_check") == set(StrategyStatus)
     assert _allowed(schema, "postings_bucket_check") == set(Bucket)
     assert _allowed(schema, "holdings_not_negative") == set(Bucket) - HOLDINGS
+    assert _allowed(schema, "halts_scope_check") == set(Scope)
+    assert _allowed(schema, "halts_mode_check") == set(Mode)
+    assert _allowed(schema, "halts_status_check") == set(HaltStatus)
     assert _allowed(schema, "events_aggregate_check") == FOLDED | {"account"}
     assert _allowed(schema, "attempts_one_live_per_nonce") == set(AttemptStatus) - TERMINAL
     assert _allowed(schema, "transfers_status_check") == set(TransferStatus)

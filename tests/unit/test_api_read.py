@@ -29,6 +29,10 @@ from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
     "arrived_at",
+    "at",
+    "released_at",
+    "until",
+    "window_ms",
     "departed_at",
     "expires_at",
     "planned_at",

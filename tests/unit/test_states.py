@@ -11,6 +11,7 @@ from sep_ray.decomposition import step
 from sep_ray.execution import attempt
 from sep_ray.intent import states
 from sep_ray.kernel.machine import IllegalTransition, move
+from sep_ray.policy import halts
 from sep_ray.settlement import transfer
 from sep_ray.strategy import record
 
@@ -65,6 +66,14 @@ MACHINES = {
         frozenset(),
         record.StrategyEvent,
         record.StrategyStarted,
+    ),
+    "halt": Machine(
+        halts.TRANSITIONS,
+        halts.HaltStatus,
+        frozenset({halts.HaltStatus.ACTIVE}),
+        frozenset({halts.HaltStatus.RELEASED}),
+        halts.HaltEvent,
+        halts.HaltPlaced,
     ),
 }
 

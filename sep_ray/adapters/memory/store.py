@@ -39,12 +39,16 @@ from sep_ray.journal.standing import Standing
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.book import STREAM, LimitBook
+from sep_ray.policy.halts import Halt, HaltStatus
+from sep_ray.policy.marks import ChainMark, marked
+from sep_ray.policy.usage import Marks, Slot
 from sep_ray.portfolio.ledger import ON_ACCOUNT, Holding, Posting
 from sep_ray.settlement.transfer import TERMINAL as SETTLED
 from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
-S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer)
+S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer, LimitBook, Halt)
 
 
 class MemoryStore:
@@ -65,6 +69,8 @@ class MemoryStore:
         self._accounts: dict[tuple[str, Asset], int] = {}
         self._leases = LeaseTable()
         self._strategy_states: dict[str, tuple[str, int]] = {}
+        self._chain_marks: dict[tuple[str, ChainId], ChainMark] = {}
+        self._marks: dict[str, Marks] = {}
         self._cursors: dict[str, int] = {}
         self._ticks: dict[tuple[ChainId, Asset, Asset], dict[int, Tick]] = defaultdict(dict)
         self._written = asyncio.Event()
@@ -261,6 +267,41 @@ class MemoryStore:
 
     async def load_state(self, strategy_id: str) -> tuple[str, int] | None:
         return self._strategy_states.get(strategy_id)
+
+    async def limits(self) -> LimitBook:
+        return self._get(LimitBook, STREAM) or LimitBook()
+
+    async def limit_usage(self, limit_ids: Sequence[str]) -> Mapping[str, tuple[Slot, ...]]:
+        return {
+            name: tuple(Slot(start=slot, amount=slots[slot]) for slot in sorted(slots))
+            for name in limit_ids
+            if (slots := self._standing.usage.get(name))
+        }
+
+    async def chain_marks(self, strategy_id: str) -> tuple[ChainMark, ...]:
+        found = (self._chain_marks[key] for key in sorted(self._chain_marks))
+        return tuple(mark for mark in found if mark.strategy_id == strategy_id)
+
+    async def marks(self, strategy_ids: Sequence[str]) -> Mapping[str, Marks]:
+        return {name: self._marks[name] for name in strategy_ids if name in self._marks}
+
+    async def keep_mark(self, mark: ChainMark) -> None:
+        name, key = mark.strategy_id, (mark.strategy_id, mark.chain_id)
+        if key not in self._chain_marks or self._chain_marks[key].at <= mark.at:
+            self._chain_marks[key] = mark
+        after = marked(self._marks.get(name), await self.chain_marks(name), mark.at)
+        if after is not None:
+            self._marks[name] = after
+
+    async def active_halts(self) -> tuple[Halt, ...]:
+        found = (halt for halt in self._all(Halt) if halt.status is HaltStatus.ACTIVE)
+        return tuple(sorted(found, key=attrgetter("id")))
+
+    async def halt(self, halt_id: UUID) -> Halt | None:
+        return self._get(Halt, f"halt/{halt_id}")
+
+    async def newest_halts(self, limit: int) -> tuple[Halt, ...]:
+        return tuple(sorted(self._all(Halt), key=attrgetter("id"), reverse=True)[:limit])
 
     async def cursor(self, name: str) -> int:
         return self._cursors.get(name, 0)

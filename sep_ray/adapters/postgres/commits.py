@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import asyncpg
 
-from sep_ray.adapters.codec import encode_event
+from sep_ray.adapters.codec import decode_state, encode_event, encode_state
 from sep_ray.adapters.postgres.batching import Batcher
 from sep_ray.adapters.postgres.errors import Phase, translated
 from sep_ray.adapters.postgres.queries import SQL
@@ -21,6 +22,8 @@ from sep_ray.journal.standing import Standing, balance_key, nonce_key
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy import book as policy
+from sep_ray.policy.usage import Reservation, ended
 from sep_ray.portfolio.ledger import Bucket
 
 GROUP: Final = 256
@@ -111,12 +114,17 @@ class CommitWriter:
 async def _gather(connection: Connection, commits: Sequence[Commit]) -> _Ground:
     """Read, as the only writer there is, all that the commits depend on."""
     streams = sorted({append.stream_id for commit in commits for append in commit.appends})
+    if any(commit.policy_version is not None for commit in commits):
+        streams.append(policy.STREAM)
+    reserved = await _reserved(connection, commits)
     heads = await connection.fetch(SQL["heads"], streams)
     standing = Standing(
         heads={row["stream_id"]: row["version"] for row in heads},
         fences=await _fences(connection, commits),
         units=await _units(connection, commits),
         live=await _live(connection, commits),
+        usage=await _usage(connection, commits, reserved),
+        reserved=reserved,
     )
     hashes = {row["stream_id"]: row["hash"] for row in heads}
     return _Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
@@ -149,6 +157,33 @@ async def _live(connection: Connection, commits: Sequence[Commit]) -> dict[Any, 
         (ChainId(row["chain_id"]), row["account"], row["nonce"]): row["id"]
         for row in await connection.fetch(SQL["live_on"], *columns(sorted(keys), 3))
     }
+
+
+async def _reserved(
+    connection: Connection, commits: Sequence[Commit]
+) -> dict[UUID, tuple[Reservation, ...]]:
+    """Read what attempts that these commits end hold of limits."""
+    names = {s.id for c in commits for s in c.states if isinstance(s, Attempt) and ended(s)}
+    found: dict[UUID, tuple[Reservation, ...]] = {}
+    rows = await connection.fetch(SQL["reservations"], sorted(names)) if names else []
+    for row in rows:
+        share = decode_state(Reservation, row["body"])
+        found[share.attempt_id] = (*found.get(share.attempt_id, ()), share)
+    return found
+
+
+async def _usage(
+    connection: Connection,
+    commits: Sequence[Commit],
+    reserved: Mapping[UUID, Sequence[Reservation]],
+) -> dict[str, dict[int, int]]:
+    shares = [share for commit in commits for share in commit.reservations]
+    shares += [share for each in reserved.values() for share in each]
+    names = sorted({share.limit_id for share in shares})
+    usage: dict[str, dict[int, int]] = {}
+    for row in await connection.fetch(SQL["limit_usage"], names) if names else []:
+        usage.setdefault(row["limit_id"], {})[row["slot"]] = int(row["amount"])
+    return usage
 
 
 def _judge(ground: _Ground, ready: _Ready) -> Answer | SepError:
@@ -211,6 +246,31 @@ async def _store(
         await connection.execute(SQL[name], *columns(rows, 0))
     if any(ready.commit.postings for ready, _ in good):
         await _book(connection, good, ground)
+    if ground.standing.used or ground.standing.settled:
+        await _limit(connection, good, ground.standing)
+
+
+async def _limit(
+    connection: Connection, good: Sequence[tuple[_Ready, Answer]], standing: Standing
+) -> None:
+    """Store what is in use of limits, and by whom."""
+    shares = [share for ready, _ in good for share in ready.commit.reservations]
+    used = (
+        (name, slot, amount)
+        for name, slot in sorted(standing.used)
+        if (amount := standing.usage.get(name, {}).get(slot)) is not None
+    )
+    await connection.execute(SQL["write_limit_usage"], *columns(used, 3))
+    if shares:
+        gone = {share.limit_id: share.since for share in shares}
+        await connection.execute(SQL["forget_limit_usage"], *columns(sorted(gone.items()), 2))
+        rows = (
+            (share.attempt_id, place, share.limit_id, share.slot, encode_state(share).decode())
+            for place, share in enumerate(shares, start=1)
+        )
+        await connection.execute(SQL["reserve"], *columns(rows, 5))
+    if standing.settled:
+        await connection.execute(SQL["settle"], sorted(standing.settled))
 
 
 async def _book(

@@ -15,6 +15,8 @@ from sep_ray.intent.states import IntentRecord
 from sep_ray.journal.records import Recorded, State
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset
+from sep_ray.policy.book import LimitBook
+from sep_ray.policy.halts import Halt
 from sep_ray.portfolio.ledger import Bucket, Posting
 from sep_ray.settlement.transfer import TERMINAL as SETTLED
 from sep_ray.settlement.transfer import Transfer
@@ -64,31 +66,37 @@ def write_name(state: State) -> str:
 
 def state_row(state: State) -> tuple[Any, ...]:
     """Return the parameters of one state, in the order its query has them."""
-    body = encode_state(state).decode()
+    return (*_columns(state), state.version, encode_state(state).decode())
+
+
+def _columns(state: State) -> tuple[Any, ...]:
+    row: tuple[Any, ...]
     match state:
         case IntentRecord(intent=intent):
-            return (
-                intent.id, intent.strategy_id, intent.type, intent.chain_id, state.status,
-                state.version, body,
-            )  # fmt: skip
+            row = intent.id, intent.strategy_id, intent.type, intent.chain_id, state.status
         case Step():
-            return (
+            row = (
                 state.id, state.intent_id, state.ordinal, state.chain_id, state.status,
-                state.priority, state.due, state.deadline, state.version, body,
+                state.priority, state.due, state.deadline,
             )  # fmt: skip
         case Attempt():
             hashes = " ".join(signed.tx_hash for signed in state.signed)
-            return (
+            row = (
                 state.id, state.step_id, state.chain_id, state.account, state.nonce, state.status,
-                hashes, state.version, body,
+                hashes,
             )  # fmt: skip
         case Transfer():
-            return (
+            row = (
                 state.id, state.step_id, state.strategy_id, state.bridge, state.source.chain_id,
-                state.target.chain_id, state.status, state.version, body,
+                state.target.chain_id, state.status,
             )  # fmt: skip
         case StrategyRecord():
-            return state.id, state.status, state.version, body
+            row = state.id, state.status
+        case LimitBook():
+            row = (state.stream_id,)
+        case Halt():
+            row = state.id, state.scope, state.target, state.mode, state.status
+    return row
 
 
 def write_order(state: State) -> tuple[bool, str]:
@@ -109,4 +117,6 @@ _WRITES: Final[Mapping[type[Any], str]] = {
     Attempt: "write_attempts",
     StrategyRecord: "write_strategies",
     Transfer: "write_transfers",
+    LimitBook: "write_policies",
+    Halt: "write_halts",
 }

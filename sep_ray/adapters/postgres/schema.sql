@@ -169,6 +169,12 @@ CREATE TABLE public.balances (
     units numeric(78,0) NOT NULL,
     CONSTRAINT holdings_not_negative CHECK (((units >= (0)::numeric) OR (bucket = ANY (ARRAY['funding'::text, 'spent'::text, 'received'::text, 'gas'::text]))))
 );
+CREATE TABLE public.chain_marks (
+    strategy_id text NOT NULL,
+    chain_id bigint NOT NULL,
+    at bigint NOT NULL,
+    body json NOT NULL
+);
 CREATE TABLE public.cursors (
     name text NOT NULL,
     seq bigint NOT NULL,
@@ -186,7 +192,7 @@ CREATE TABLE public.events (
     causation_id uuid,
     previous_hash bytea NOT NULL,
     hash bytea NOT NULL,
-    CONSTRAINT events_aggregate_check CHECK ((aggregate = ANY (ARRAY['intent'::text, 'step'::text, 'attempt'::text, 'account'::text, 'strategy'::text, 'transfer'::text]))),
+    CONSTRAINT events_aggregate_check CHECK ((aggregate = ANY (ARRAY['intent'::text, 'step'::text, 'attempt'::text, 'account'::text, 'strategy'::text, 'transfer'::text, 'policy'::text, 'halt'::text]))),
     CONSTRAINT events_hash_check CHECK ((length(hash) = 32)),
     CONSTRAINT events_previous_hash_check CHECK ((length(previous_hash) = 32)),
     CONSTRAINT events_version_check CHECK ((version > 0))
@@ -199,6 +205,19 @@ CREATE TABLE public.gas_ticks (
     tip_wei numeric(78,0) NOT NULL
 )
 PARTITION BY RANGE (at);
+CREATE TABLE public.halts (
+    id uuid NOT NULL,
+    scope text NOT NULL,
+    target text NOT NULL,
+    mode text NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT halts_mode_check CHECK ((mode = ANY (ARRAY['halted'::text, 'reducing'::text]))),
+    CONSTRAINT halts_scope_check CHECK ((scope = ANY (ARRAY['intent'::text, 'strategy'::text, 'chain'::text, 'all'::text]))),
+    CONSTRAINT halts_status_check CHECK ((status = ANY (ARRAY['ACTIVE'::text, 'RELEASED'::text]))),
+    CONSTRAINT halts_version_check CHECK ((version > 0))
+);
 CREATE TABLE public.idempotency_keys (
     principal text NOT NULL,
     key text NOT NULL,
@@ -225,6 +244,19 @@ CREATE TABLE public.leases (
     expires_at timestamp with time zone NOT NULL,
     CONSTRAINT leases_epoch_check CHECK ((epoch > 0))
 );
+CREATE TABLE public.limit_reservations (
+    attempt_id uuid NOT NULL,
+    place integer NOT NULL,
+    limit_id text NOT NULL,
+    slot bigint NOT NULL,
+    body json NOT NULL
+);
+CREATE TABLE public.limit_usage (
+    limit_id text NOT NULL,
+    slot bigint NOT NULL,
+    amount numeric(78,0) NOT NULL,
+    CONSTRAINT limit_usage_amount_check CHECK ((amount >= (0)::numeric))
+);
 CREATE TABLE public.market_ticks (
     at timestamp with time zone NOT NULL,
     chain_id bigint NOT NULL,
@@ -236,6 +268,12 @@ CREATE TABLE public.market_ticks (
     CONSTRAINT market_ticks_denominator_check CHECK ((denominator > (0)::numeric))
 )
 PARTITION BY RANGE (at);
+CREATE TABLE public.policies (
+    id text NOT NULL,
+    version integer NOT NULL,
+    body json NOT NULL,
+    CONSTRAINT policies_version_check CHECK ((version > 0))
+);
 CREATE TABLE public.postings (
     seq bigint NOT NULL,
     line integer NOT NULL,
@@ -278,6 +316,10 @@ CREATE TABLE public.strategies (
     CONSTRAINT strategies_status_check CHECK ((status = ANY (ARRAY['RUNNING'::text, 'PAUSED'::text, 'STOPPED'::text]))),
     CONSTRAINT strategies_version_check CHECK ((version > 0))
 );
+CREATE TABLE public.strategy_marks (
+    strategy_id text NOT NULL,
+    body json NOT NULL
+);
 CREATE TABLE public.strategy_states (
     strategy_id text NOT NULL,
     version bigint NOT NULL,
@@ -303,18 +345,28 @@ ALTER TABLE ONLY public.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.balances
     ADD CONSTRAINT balances_pkey PRIMARY KEY (strategy_id, asset, bucket);
+ALTER TABLE ONLY public.chain_marks
+    ADD CONSTRAINT chain_marks_pkey PRIMARY KEY (strategy_id, chain_id);
 ALTER TABLE ONLY public.cursors
     ADD CONSTRAINT cursors_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (stream_id, version);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_seq_key UNIQUE (seq);
+ALTER TABLE ONLY public.halts
+    ADD CONSTRAINT halts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, key);
 ALTER TABLE ONLY public.intents
     ADD CONSTRAINT intents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.leases
     ADD CONSTRAINT leases_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.limit_reservations
+    ADD CONSTRAINT limit_reservations_pkey PRIMARY KEY (attempt_id, place);
+ALTER TABLE ONLY public.limit_usage
+    ADD CONSTRAINT limit_usage_pkey PRIMARY KEY (limit_id, slot);
+ALTER TABLE ONLY public.policies
+    ADD CONSTRAINT policies_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.postings
     ADD CONSTRAINT postings_pkey PRIMARY KEY (seq, line);
 ALTER TABLE ONLY public.schema_migrations
@@ -323,6 +375,8 @@ ALTER TABLE ONLY public.steps
     ADD CONSTRAINT steps_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.strategies
     ADD CONSTRAINT strategies_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.strategy_marks
+    ADD CONSTRAINT strategy_marks_pkey PRIMARY KEY (strategy_id);
 ALTER TABLE ONLY public.strategy_states
     ADD CONSTRAINT strategy_states_pkey PRIMARY KEY (strategy_id);
 ALTER TABLE ONLY public.transfers
@@ -338,6 +392,7 @@ CREATE INDEX events_aggregate ON public.events USING btree (aggregate, seq);
 CREATE INDEX events_correlation ON public.events USING btree (correlation_id, seq);
 CREATE INDEX events_occurred_at ON public.events USING brin (occurred_at);
 CREATE UNIQUE INDEX gas_ticks_block ON ONLY public.gas_ticks USING btree (chain_id, block_number, at);
+CREATE INDEX halts_active ON public.halts USING btree (id) WHERE (status = 'ACTIVE'::text);
 CREATE INDEX intents_status ON public.intents USING btree (status, id);
 CREATE INDEX intents_strategy ON public.intents USING btree (strategy_id, id);
 CREATE UNIQUE INDEX market_ticks_block ON ONLY public.market_ticks USING btree (chain_id, base, quote, block_number, at);

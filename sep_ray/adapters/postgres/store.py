@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID
@@ -11,6 +11,7 @@ from sep_ray.adapters.codec import decode_state
 from sep_ray.adapters.postgres.acceptance import AcceptWriter
 from sep_ray.adapters.postgres.commits import CommitWriter
 from sep_ray.adapters.postgres.feed import Feed
+from sep_ray.adapters.postgres.marks import MarkTable
 from sep_ray.adapters.postgres.migrations import migrate, require_schema
 from sep_ray.adapters.postgres.queries import SQL
 from sep_ray.adapters.postgres.rows import posting, recorded
@@ -32,11 +33,15 @@ from sep_ray.journal.records import (
 )
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.book import STREAM, LimitBook
+from sep_ray.policy.halts import Halt
+from sep_ray.policy.marks import ChainMark
+from sep_ray.policy.usage import Marks, Slot
 from sep_ray.portfolio.ledger import Bucket, Holding, Posting
 from sep_ray.settlement.transfer import Transfer
 from sep_ray.strategy.record import StrategyRecord
 
-S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer)
+S = TypeVar("S", IntentRecord, Step, Attempt, StrategyRecord, Transfer, LimitBook, Halt)
 
 _NIL = UUID(int=0)
 
@@ -55,6 +60,7 @@ class PostgresStore:
         self._commits = CommitWriter(url, self._feed.wake)
         self._acceptance = AcceptWriter(url, self._feed.wake)
         self._ticks = TickTable(readers)
+        self._marks = MarkTable(readers)
 
     @classmethod
     async def connect(cls, url: str, *, clock: Clock) -> PostgresStore:
@@ -218,6 +224,30 @@ class PostgresStore:
     async def load_state(self, strategy_id: str) -> tuple[str, int] | None:
         row = await self._readers.row(SQL["load_state"], strategy_id)
         return None if row is None else (row["state"], row["version"])
+
+    async def limits(self) -> LimitBook:
+        return await self._one(LimitBook, "policies", STREAM) or LimitBook()
+
+    async def limit_usage(self, limit_ids: Sequence[str]) -> Mapping[str, tuple[Slot, ...]]:
+        return await self._marks.limit_usage(limit_ids)
+
+    async def chain_marks(self, strategy_id: str) -> tuple[ChainMark, ...]:
+        return await self._marks.chain_marks(strategy_id)
+
+    async def marks(self, strategy_ids: Sequence[str]) -> Mapping[str, Marks]:
+        return await self._marks.marks(strategy_ids)
+
+    async def keep_mark(self, mark: ChainMark) -> None:
+        await self._marks.keep_mark(mark)
+
+    async def active_halts(self) -> tuple[Halt, ...]:
+        return await self._many(Halt, "active_halts")
+
+    async def halt(self, halt_id: UUID) -> Halt | None:
+        return await self._one(Halt, "halts", [halt_id])
+
+    async def newest_halts(self, limit: int) -> tuple[Halt, ...]:
+        return await self._many(Halt, "newest_halts", limit)
 
     async def cursor(self, name: str) -> int:
         row = await self._readers.row(SQL["cursor"], name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -126,6 +127,13 @@ class Readers:
         await self.rows("SELECT 1")  # waits for a database that restarts, and drops dead wires
         found = await self._fetch(Phase(committing=True), query, *args)
         return next(iter(found), None)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]:
+        """Give a connection inside a transaction; Indeterminate when its end is not known."""
+        with translated(Phase(committing=True)):
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
 
     async def _fetch(self, phase: Phase, query: str, *args: object) -> list[asyncpg.Record]:
         with translated(phase):
