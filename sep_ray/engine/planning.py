@@ -24,11 +24,15 @@ from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
 from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
-from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.pools.pool import Pool, Venue
 from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.ranking import TIE_PPM
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
+
+MAX_SPLITS: Final = 4
+"""Legs of one swap. More of them earn fractions of a basis point, and block space is not free."""
+MAX_HOPS: Final = 3
 
 EWMA_WEIGHT: Final = 50
 """A new gas price counts one part in so many in the slow average."""
@@ -71,9 +75,12 @@ class Trade:
     def request(self, deadline_s: int, gas_price_wei: int, *, mix_venues: bool) -> RouteRequest:
         """Return it as routing is asked.
 
-        A purchase never mixes venues: no router call fixes an output across two.
+        A purchase never mixes venues, and is split only where V2 is left out: no router call
+        fixes an output across two families, or through V2 pairs beside other legs.
         """
         bounds = self.constraints
+        selling = self.side is Side.SELL
+        splits = selling or (bounds.venues and Venue.UNISWAP_V2 not in bounds.venues)
         return RouteRequest(
             sell=self.sell,
             buy=self.buy,
@@ -85,7 +92,9 @@ class Trade:
             limit_price=bounds.limit,
             venues=bounds.venues,
             max_gas=bounds.max_gas,
-            mix_venues=mix_venues and self.side is Side.SELL,
+            mix_venues=mix_venues and selling,
+            max_splits=MAX_SPLITS if splits else 1,
+            max_hops=MAX_HOPS,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -133,6 +134,9 @@ def random_request(snapshot: Snapshot, chance: random.Random, encoder: SwapEncod
     known = sorted({token for pool in snapshot.pools for token in (pool.token0, pool.token1)})
     sell, buy = (Asset(snapshot.chain_id, each) for each in chance.sample(known, 2))
     side = chance.choice([Side.SELL, Side.BUY])
+    some: list[list[Venue]] = [[], *([each] for each in Venue), list(Venue)[1:]]
+    venues = chance.choice(some)
+    splits = side is Side.SELL or (bool(venues) and Venue.UNISWAP_V2 not in venues)
     pool = chance.choice(
         [
             p
@@ -149,8 +153,11 @@ def random_request(snapshot: Snapshot, chance: random.Random, encoder: SwapEncod
         max_slippage_ppm=Ppm(1_000),
         deadline_s=snapshot.block_time_s + 3_600,
         gas_price_wei=chance.choice([0, snapshot.base_fee_wei]),
-        venues=chance.choice([frozenset(), frozenset({"uniswap-v2"}), frozenset({"uniswap-v3"})]),
+        venues=frozenset(venues),
         mix_venues=encoder.mixes_venues and side is Side.SELL,
+        max_splits=chance.choice([2, 4]) if splits else 1,
+        max_hops=chance.choice([2, 3]),
+        certify=False,
     )
 
 
@@ -177,7 +184,7 @@ def execute(pair: Pair, chain_id: int, encoder: SwapEncoder, made: Plan) -> tupl
 
 @BOTH
 async def test_plans_swap_what_they_said(chains: Pair, chain_id: int) -> None:
-    """Random plans executed one after the other: exact input and output, one pool and two."""
+    """Random plans executed one after the other: both sides, all venues, one leg and several."""
     chance, encoder = random.Random(chain_id), SwapEncoder(chains.book(chain_id))
     wealth = {
         "ETH": 10**22,
@@ -190,6 +197,7 @@ async def test_plans_swap_what_they_said(chains: Pair, chain_id: int) -> None:
     chains.fund(chain_id, WHO, **wealth)
     chains.rpc(chain_id)("anvil_impersonateAccount", WHO)
     shapes: set[tuple[str, ...]] = set()
+    legs: Counter[tuple[Side, int]] = Counter()
     done = 0
     async with reading(chains, chain_id) as market:
         for _ in range(PLANS):
@@ -200,10 +208,14 @@ async def test_plans_swap_what_they_said(chains: Pair, chain_id: int) -> None:
                 continue
             moved = execute(chains, chain_id, encoder, made)
             assert moved == (made.amount_in, made.amount_out)
-            shapes.add((made.side, *(hop.venue for hop in made.route.legs[0].path.hops)))
+            shapes |= {tuple(hop.venue for hop in leg.path.hops) for leg in made.route.legs}
+            legs[made.side, len(made.route.legs)] += 1
             done += 1
     assert done >= PLANS // 2
-    assert {len(shape) for shape in shapes} == {2, 3}
+    assert {len(shape) for shape in shapes} == {1, 2, 3}
+    assert {venue for shape in shapes for venue in shape} == set(Venue)
+    for side in Side:
+        assert {number for taker, number in legs if taker is side} >= {1, 2}
 
 
 @BOTH

@@ -122,12 +122,17 @@ class MemoryCalls:
         return Call(to=token, data=to_hex({"transfer": target, "units": units}))
 
     def swap(self, plan: Plan, recipient: str) -> Call:
-        """Write a plan's only path."""
-        (leg,) = plan.route.legs
+        """Write a plan's legs; the limit holds for their sum."""
+        selling = plan.side is Side.SELL
         said = {
             "swap": plan.side.value,
-            "pools": [[hop.pool, hop.token_in, hop.token_out] for hop in leg.path.hops],
-            "amount": plan.amount_in if plan.side is Side.SELL else plan.amount_out,
+            "legs": [
+                {
+                    "pools": [[hop.pool, hop.token_in, hop.token_out] for hop in leg.path.hops],
+                    "amount": leg.path.amount_in if selling else leg.path.amount_out,
+                }
+                for leg in plan.route.legs
+            ],
             "limit": plan.limit,
             "deadline": plan.deadline_s,
             "recipient": recipient,
@@ -186,12 +191,13 @@ class Contracts:
             return BRIDGE_GAS, transfers
         if said["deadline"] < timestamp:
             raise Reverted("Transaction too old")
-        if SWAP_GAS * len(said["pools"]) > tx.gas_limit:
+        gas = SWAP_GAS * sum(len(leg["pools"]) for leg in said["legs"])
+        if gas > tx.gas_limit:
             raise Reverted("out of gas")
         trial = self.copy()
         transfers = trial._swap(tx.sender, said)
         self.owned, self.allowed, self.pools = trial.owned, trial.allowed, trial.pools
-        return SWAP_GAS * len(said["pools"]), transfers
+        return gas, transfers
 
     def give(self, token: str, account: str, units: int) -> None:
         """Add to what an account owns."""
@@ -220,9 +226,20 @@ class Contracts:
 
     def _swap(self, sender: str, said: dict[str, Any]) -> list[tuple[str, str, str, int]]:
         selling = said["swap"] == Side.SELL.value
-        amount = said["amount"]
+        legs = [self._quoted(leg, selling=selling) for leg in said["legs"]]
+        if selling and sum(hops[-1][4] for hops in legs) < said["limit"]:
+            raise Reverted("Too little received")
+        if not selling and sum(hops[0][3] for hops in legs) > said["limit"]:
+            raise Reverted("Too much requested")
+        return [moved for hops in legs for moved in self._deliver(sender, said["recipient"], hops)]
+
+    def _quoted(
+        self, leg: dict[str, Any], *, selling: bool
+    ) -> Sequence[tuple[str, str, str, int, int]]:
+        """Move one leg's pools; return its hops with their amounts, in order."""
+        amount = leg["amount"]
         quoted: list[tuple[str, str, str, int, int]] = []
-        for address, token_in, token_out in said["pools"] if selling else said["pools"][::-1]:
+        for address, token_in, token_out in leg["pools"] if selling else leg["pools"][::-1]:
             pool = self.pools[address]
             quote = (pool.exact_in if selling else pool.exact_out)(token_in, amount)
             if isinstance(quote, NoRoute):
@@ -230,12 +247,7 @@ class Contracts:
             self.pools[address] = pool.moved(quote)
             amount = quote.amount_out if selling else quote.amount_in
             quoted.append((address, token_in, token_out, quote.amount_in, quote.amount_out))
-        hops = quoted if selling else quoted[::-1]
-        if selling and hops[-1][4] < said["limit"]:
-            raise Reverted("Too little received")
-        if not selling and hops[0][3] > said["limit"]:
-            raise Reverted("Too much requested")
-        return self._deliver(sender, said["recipient"], hops)
+        return quoted if selling else quoted[::-1]
 
     def _deliver(
         self, sender: str, recipient: str, hops: Sequence[tuple[str, str, str, int, int]]
