@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     reorg_depth: int = Field(
         12, ge=1, le=1_024, description="blocks down to which reorganisations are followed"
     )
+    bridge_services_url: str | None = Field(
+        None, description="the local bridges' services; set by the stack that starts them"
+    )
+    across_api_url: str = Field("https://app.across.to/api", description="fees of Across")
+    cctp_api_url: str = Field("https://iris-api.circle.com", description="attestations of CCTP")
     market: Literal["seeded", "imported"] = "seeded"
     market_data: Path | None = Field(None, description="pool states for market=imported")
     market_driver: bool = Field(False, description="move the local market's prices")

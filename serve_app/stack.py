@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.bootstrap.chain import devnet_signers
+from sep_ray.devnet.bridges.servants import ServedBridges
 from sep_ray.devnet.build import build_states
 from sep_ray.devnet.chains import DEFAULT_OPTIONS, Chains
 from sep_ray.devnet.folders import private_folder, replace_file
@@ -56,6 +57,7 @@ class Stack:
         self._redis = EmbeddedValkey(self._state) if settings.redis_url is None else None
         self._chains: Chains | None = None
         self._market: MovingMarket | None = None
+        self._bridges: ServedBridges | None = None
 
     def start(self, report: Report) -> dict[str, str]:
         """Start everything embedded; return the SEP_* variables that say where all of it is."""
@@ -91,12 +93,17 @@ class Stack:
             if self._chains is not None and not self._chains.alive(chain_id):
                 self._chains.restart(chain_id)
                 mended.append(f"chain {chain_id}")
+        if self._bridges is not None and not self._bridges.alive:
+            self._serve_bridges()
+            mended.append("bridges")
         for name in mended:
             log.warning("service_restarted", service=name)
         return mended
 
     def stop(self, report: Report) -> None:
         """Stop everything embedded, each part cleanly."""
+        if self._bridges is not None:
+            self._bridges.stop()
         if self._market is not None:
             self._market.stop()
         if self._chains is not None:
@@ -131,7 +138,21 @@ class Stack:
             variables[names[chain_id]] = endpoint.http
         self._endow(report)
         variables["SEP_POOLS_FILE"] = str(self._write_pools())
+        if len(local) == len(urls):
+            report("serving bridges")
+            variables["SEP_BRIDGE_SERVICES_URL"] = self._serve_bridges()
         return variables
+
+    def _serve_bridges(self) -> str:
+        """Start relayers, attester and sequencer, on the port they had before if they did."""
+        port = 0
+        if self._bridges is not None:
+            port = self._bridges.port
+            self._bridges.stop()
+        endpoints = self._chains.endpoints if self._chains is not None else {}
+        urls = {chain: each.http for chain, each in endpoints.items()}
+        self._bridges = ServedBridges(urls, port=port)
+        return self._bridges.start()
 
     def _imported(self) -> tuple[PoolSnapshot, ...]:
         if self._settings.market == "seeded":

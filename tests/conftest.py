@@ -4,7 +4,12 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.chains", "tests.fixtures.services", "tests.fixtures.stores"]
+pytest_plugins = [
+    "tests.fixtures.chains",
+    "tests.fixtures.real_bridging",
+    "tests.fixtures.services",
+    "tests.fixtures.stores",
+]
 
 # A busy machine is no counterexample. Where CI is set, hypothesis has a profile that says so too.
 settings.register_profile("patient", deadline=None, print_blob=True)

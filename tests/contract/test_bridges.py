@@ -21,6 +21,7 @@ from sep_ray.settlement.ports import (
 )
 from sep_ray.settlement.transfer import Transfer
 from tests.fixtures.bridging import FAR, Crossing, MemoryCrossing
+from tests.fixtures.real_bridging import World
 
 UNITS = 1_000_000_000
 PATIENCE = 60
@@ -28,12 +29,15 @@ PLACES: dict[str, Callable[[], Crossing]] = {
     f"memory-{family}": (lambda family=family: MemoryCrossing(family).crossing())
     for family in Family
 }
-"""Real bridges add themselves here, under their names."""
+REAL = ("across", "across-back", "hyperlane", "hyperlane-synthetic", "arbitrum", "cctp")
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=[*PLACES, *REAL])
 def place(request: pytest.FixtureRequest) -> Crossing:
-    return PLACES[request.param]()
+    if request.param in PLACES:
+        return PLACES[request.param]()
+    bridged: World = request.getfixturevalue("bridged")
+    return bridged.crossing(request.param)
 
 
 async def bring_in(place: Crossing, transfer: Transfer) -> Arrived:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from eth_abi.abi import encode
 
@@ -62,6 +62,9 @@ SENT_UP: Final = Event(
 ROOT_UPDATED: Final = Event(signature="SendRootUpdated(bytes32,bytes32)", data=())
 EXECUTED: Final = Event(
     signature="OutBoxTransactionExecuted(address,address,uint256,uint256)", data=("uint256",)
+)
+EXECUTE: Final = (
+    "executeTransaction(bytes32[],uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
 )
 DOWN, UP = "deposit", "withdrawal"
 DEPOSIT_GAS: Final = 300_000
@@ -294,8 +297,12 @@ class Arbitrum:
         )
         if spent:
             return await self._executed(position, transfer)
-        if await self._proof(sent, position) is None:
+        proof = await self._proof(sent, position)
+        if proof is None:
             return OnTheWay(waiting=Waiting.CHALLENGE, reference=reference)
+        why = await self._l1.reverts(self._book.outbox, EXECUTE, *_execution(sent, position, proof))
+        if why is not None:
+            return Blocked(reference=reference, detail=f"an execution would fail: {why}")
         return Claimable(reference=reference, detail="the challenge period is over")
 
     async def _executed(self, position: int, transfer: Transfer) -> Arrived:
@@ -324,13 +331,7 @@ class Arbitrum:
         proof = await self._proof(sent, position)
         if proof is None:
             raise Transient("the message is not confirmed now")
-        caller, block, above, timestamp, value, data = sent.values(SENT_UP.data)
-        to = "0x" + sent.topics[1][-40:]
-        call = calldata(
-            "executeTransaction(bytes32[],uint256,address,address,uint256,uint256,uint256,uint256,"
-            "bytes)",
-            *(proof, position, caller, to, block, above, timestamp, value, data),
-        )
+        call = calldata(EXECUTE, *_execution(sent, position, proof))
         return Claim(
             chain_id=ETHEREUM,
             call=Call(to=self._book.outbox, data=call),
@@ -362,3 +363,10 @@ class Arbitrum:
         """Return how many messages had been sent by a block: ours is one of them."""
         logs = await self._l2.logs(self._book.arb_sys, [SENT_UP.topic], sent.block_number, block)
         return max(int(log.topics[3], 16) for log in (*logs, sent)) + 1
+
+
+def _execution(sent: Log, position: int, proof: list[bytes]) -> tuple[Any, ...]:
+    """The arguments of EXECUTE: the proof, and the message as it was sent."""
+    caller, block, above, timestamp, value, data = sent.values(SENT_UP.data)
+    to = "0x" + sent.topics[1][-40:]
+    return proof, position, caller, to, block, above, timestamp, value, data

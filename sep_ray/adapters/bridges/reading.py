@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
@@ -16,7 +16,7 @@ from eth_hash.auto import keccak
 
 from sep_ray.adapters.evm.abi import selector
 from sep_ray.adapters.evm.chain import TRANSFER
-from sep_ray.adapters.evm.rpc import RpcRefused
+from sep_ray.adapters.evm.rpc import Node, RpcRefused
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import ChainId
 from sep_ray.settlement.transfer import Proof
@@ -26,16 +26,6 @@ LOG_SPAN: Final = 10_000
 MOST_SPANS: Final = 200
 """Spans searched for one log; a search that needs more starts nearer the end."""
 ZERO: Final = "0x" + 40 * "0"
-
-
-class Node(Protocol):
-    """A connection to one chain; EvmRpc is one."""
-
-    async def request(self, method: str, params: Sequence[Any] = ()) -> Any:
-        """Return one call's result; Rejected if refused, Transient if it cannot be asked."""
-
-    async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """Return the results of many calls in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ _BOND: Final = 5 * 10**17
 _COIN: Final = 10**24
 _FLOAT: Final = {"USDC": 50_000_000 * 10**6, "WETH": 20_000 * 10**18}
 """What stands ready in each spoke pool, router and relayer."""
+_BRIDGED_COIN: Final = 10**27
+"""What the bridge holds for the coin that is on Arbitrum from the start."""
 _SUBMISSION_WEI: Final = 10**17
 _WETH_ROUTE: Final = ([BOOKS[ETHEREUM].weth], [ARBITRUM_BRIDGE.l1_weth_gateway])
 _UMA: Final = {
@@ -71,6 +73,7 @@ def _place_arbitrum_parent(rpc: Rpc, placer: Placer, book: ChainBook) -> None:
     placer.place("Bridge", named("Bridge"))
     placer.place("Inbox", named("Inbox"), MAX_DATA, types="(uint256)")
     placer.place("Outbox", named("Outbox"))
+    rpc("anvil_setBalance", there.bridge, hex(_BRIDGED_COIN))
     bank = call_data("initialize(address)", BANK)
     _proxied(placer, "ERC1967Proxy", "Bridge", there.bridge, bank)
     both = call_data("initialize(address,address)", there.bridge, ZERO)

@@ -9,18 +9,22 @@ from sep_ray.adapters.bridges.reading import Log, parse_log
 from sep_ray.adapters.evm.addresses import ChainBook
 from sep_ray.devnet.rpc import Rpc, RpcRefused, call_data
 
+BUSY_S: Final = 24 * 3_600
+"""How long after a bridge's last log on a chain there may still be something to do for it."""
 LOOKBACK: Final = 50_000
 """Blocks in which a servant looks for work: some hours of the local chains."""
 _MAX: Final = 2**256 - 1
 
 
 class LocalChain:
-    """One chain through one connection; keeps nothing."""
+    """One chain through one connection."""
 
     def __init__(self, rpc: Rpc, book: ChainBook) -> None:
         self.rpc = rpc
         self.book = book
         self.chain_id = book.chain_id
+        self._looked = 0
+        self._stirred = 0
 
     def head(self) -> tuple[int, int]:
         """Return the newest block's number and its time in seconds."""
@@ -48,6 +52,20 @@ class LocalChain:
             "toBlock": hex(head if last is None else last),
         }
         return [parse_log(raw) for raw in self.rpc("eth_getLogs", asked)]
+
+    def is_busy(self, contracts: Sequence[str]) -> bool:
+        """Whether any of the contracts wrote a log in the last BUSY_S. Looks at new blocks only."""
+        head, now = self.head()
+        asked = {
+            "address": list(contracts),
+            "fromBlock": hex(min(max(self._looked, head - LOOKBACK, 0), head)),
+            "toBlock": hex(head),
+        }
+        found = self.rpc("eth_getLogs", asked)
+        if found:
+            self._stirred = self.time_of(int(found[-1]["blockNumber"], 16))
+        self._looked = head + 1
+        return now - self._stirred < BUSY_S
 
     def logs_of(self, tx_hash: str) -> list[Log]:
         """Return the logs of a mined transaction."""

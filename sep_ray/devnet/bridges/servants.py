@@ -16,7 +16,14 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from sep_ray.adapters.evm.addresses import BOOKS
+from sep_ray.adapters.bridges.addresses import (
+    ARBITRUM_BRIDGE,
+    CCTP,
+    HUB_POOL,
+    HYPERLANE,
+    SPOKE_POOLS,
+)
+from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.devnet.bridges.accounts import RIVAL
 from sep_ray.devnet.bridges.attester import Attester
 from sep_ray.devnet.bridges.carrier import Carrier
@@ -25,13 +32,24 @@ from sep_ray.devnet.bridges.local import LocalChain
 from sep_ray.devnet.bridges.relayer import Relayer, RelayerKnobs
 from sep_ray.devnet.bridges.sequencer import Sequencer
 from sep_ray.devnet.rpc import Rpc
-from sep_ray.kernel.errors import SepError
+from sep_ray.kernel.errors import SepError, Transient
 from sep_ray.kernel.units import ChainId
 
 log = structlog.get_logger()
 
 POLL_S: Final = 0.5
 START_WAIT_S: Final = 10.0
+CONTRACTS: Final = {
+    ETHEREUM: (
+        *(SPOKE_POOLS[ETHEREUM], HUB_POOL, HYPERLANE[ETHEREUM].mailbox),
+        *(ARBITRUM_BRIDGE.inbox, ARBITRUM_BRIDGE.outbox, CCTP[ETHEREUM].transmitter),
+    ),
+    ARBITRUM: (
+        *(SPOKE_POOLS[ARBITRUM], HYPERLANE[ARBITRUM].mailbox, CCTP[ARBITRUM].transmitter),
+        *(ARBITRUM_BRIDGE.arb_sys, ARBITRUM_BRIDGE.arb_retryable),
+    ),
+}
+"""The contracts whose logs tell the servants that there is work."""
 
 
 @dataclass(slots=True)
@@ -55,6 +73,14 @@ class Servants:
         self.sequencer = Sequencer(self.chains)
         self.attester = Attester(self.chains)
         self.services = ServiceKnobs()
+
+    def busy(self) -> bool:
+        """Whether anything may be left to do; costs one question to each chain."""
+        try:
+            found = [each.is_busy(CONTRACTS[each.chain_id]) for each in self.chains.values()]
+        except SepError:
+            return False
+        return any(found)
 
     def step(self) -> None:
         """Let each do what is due. One whose chain does not answer is left out this time."""
@@ -128,7 +154,7 @@ class ServedBridges:
         self.servants = Servants(urls)
         self.url = ""
         self._works = works
-        self._port = port
+        self.port = port
         self._ended = threading.Event()
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -138,10 +164,16 @@ class ServedBridges:
     def start(self) -> str:
         """Begin to serve; return the URL of the web services (loopback)."""
         self._web.start()
-        self._started.wait(START_WAIT_S)
+        if not self._started.wait(START_WAIT_S):
+            raise Transient("the bridges' services did not start", port=self.port)
         if self._works:
             self._worker.start()
         return self.url
+
+    @property
+    def alive(self) -> bool:
+        """Whether all that should run does."""
+        return self._web.is_alive() and (self._worker.is_alive() or not self._works)
 
     def stop(self) -> None:
         """End after what they are doing. Safe to call twice."""
@@ -169,7 +201,8 @@ class ServedBridges:
 
     def _work(self) -> None:
         while not self._ended.wait(POLL_S):
-            self.servants.step()
+            if self.servants.busy():
+                self.servants.step()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -184,7 +217,7 @@ class ServedBridges:
 
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port)
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
         await site.start()
-        port = runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.port = int(runner.addresses[0][1])
+        self.url = f"http://127.0.0.1:{self.port}"
