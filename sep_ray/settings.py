@@ -77,8 +77,9 @@ class Settings(BaseSettings):
     bridge_services_url: str | None = Field(
         None, description="the local bridges' services; set by the stack that starts them"
     )
-    across_api_url: str = Field("https://app.across.to/api", description="fees of Across")
-    cctp_api_url: str = Field("https://iris-api.circle.com", description="attestations of CCTP")
+    across_api_url: str | None = Field(None, description="Across's API; without it, no Across")
+    cctp_api_url: str | None = Field(None, description="Circle's attestation API for CCTP")
+    hyperlane_api_url: str | None = Field(None, description="signed checkpoints of Hyperlane")
     market: Literal["seeded", "imported"] = "seeded"
     market_data: Path | None = Field(None, description="pool states for market=imported")
     market_driver: bool = Field(False, description="move the local market's prices")

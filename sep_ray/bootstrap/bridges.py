@@ -19,5 +19,9 @@ def bridges_of(settings: Settings) -> AbstractAsyncContextManager[tuple[Bridge, 
     if settings.bridge_services_url is not None:
         local = ServiceUrls.local(settings.bridge_services_url)
         return open_bridges(accesses, local, BridgeTerms.local())
-    services = ServiceUrls(across=settings.across_api_url, cctp=settings.cctp_api_url)
+    services = ServiceUrls(
+        across=settings.across_api_url,
+        cctp=settings.cctp_api_url,
+        hyperlane=settings.hyperlane_api_url,
+    )
     return open_bridges(accesses, services)

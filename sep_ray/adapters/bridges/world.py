@@ -17,18 +17,15 @@ from sep_ray.adapters.evm.endpoints import Access, reach
 from sep_ray.kernel.units import ChainId
 from sep_ray.settlement.ports import Bridge
 
-ACROSS_API: Final = "https://app.across.to/api"
 POLL_S: Final = 1.0
-CCTP_API: Final = "https://iris-api.circle.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceUrls:
-    """Where the bridges' services are. Hyperlane has none unless we collect checkpoints ourselves:
-    without one its routes, which are ours too, are not offered."""
+    """Where the bridges' services are; a bridge whose service is None is not offered."""
 
-    across: str = ACROSS_API
-    cctp: str = CCTP_API
+    across: str | None = None
+    cctp: str | None = None
     hyperlane: str | None = None
 
     @classmethod
@@ -78,11 +75,11 @@ async def open_bridges(
         for chain_id, access in accesses.items():
             way = await stack.enter_async_context(reach(access, POLL_S))
             readers[chain_id] = Reader(chain_id, way.node)
-        bridges: list[Bridge] = [
-            Across(readers, service(services.across), chosen.across),
-            Arbitrum(readers, chosen.arbitrum),
-            Cctp(readers, service(services.cctp), chosen.cctp),
-        ]
+        bridges: list[Bridge] = [Arbitrum(readers, chosen.arbitrum)]
+        if services.across is not None:
+            bridges.append(Across(readers, service(services.across), chosen.across))
+        if services.cctp is not None:
+            bridges.append(Cctp(readers, service(services.cctp), chosen.cctp))
         if services.hyperlane is not None:
             bridges.append(Hyperlane(readers, service(services.hyperlane), chosen.hyperlane))
         yield tuple(bridges)
