@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from sep_ray.devnet.packages import replace_file
 from sep_ray.devnet.rpc import Rpc
 from sep_ray.kernel.errors import SepError
@@ -22,6 +24,8 @@ _SAVE_SHARE: Final = 20
 """Saving takes at most one part in so many of the time, however large the state grows."""
 
 _GZIP: Final = 31  # wbits that make zlib expect a gzip header
+
+log = structlog.get_logger()
 
 
 class Keeper:
@@ -59,8 +63,16 @@ class Keeper:
                     self._rpc("evm_mine")
                 if self._save_to is not None and save_at <= time.monotonic():
                     save_at = time.monotonic() + self._save_every_s
-                    took = save_state(self._rpc, self._save_to)
-                    save_at = max(save_at, time.monotonic() + _SAVE_SHARE * took)
+                    save_at = max(save_at, time.monotonic() + _SAVE_SHARE * self._save())
+
+    def _save(self) -> float:
+        """Save the state; a full disk must not stop the blocks. Return the seconds it took."""
+        assert self._save_to is not None
+        try:
+            return save_state(self._rpc, self._save_to)
+        except OSError as error:
+            log.warning("chain_not_saved", chain=self._rpc.url, why=str(error))
+            return 0.0
 
 
 def _next(due: float, period: float) -> float:

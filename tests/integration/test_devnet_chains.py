@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,6 +217,15 @@ def test_a_killed_node_is_noticed_and_comes_back_from_its_last_save(
     assert not same_node(was)
     pair.close()
     assert pair.balances(ETHEREUM, WHO)["USDC"] == 77
+
+
+def test_a_state_that_cannot_be_saved_does_not_stop_the_blocks(
+    new_chains: Callable[..., Pair], tmp_path: Path
+) -> None:
+    pair = new_chains(mining="interval", block_time_s=0.1, folder=tmp_path, save_every_s=0.2)
+    shutil.rmtree(tmp_path / "1")
+    start = int(pair.rpc(ETHEREUM)("eth_blockNumber"), 16)
+    eventually(lambda: int(pair.rpc(ETHEREUM)("eth_blockNumber"), 16) > start + 10, seconds=30)
 
 
 def test_a_restart_that_fails_can_be_tried_again(
