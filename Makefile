@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check bench docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim sim-mutants bench docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -32,6 +32,12 @@ check: install  ## Format, lint, types, import contracts, sizes, floats, leaks
 
 ci: install  ## What .ci/run runs: the checks, all suites, the wheel in a clean environment
 	@$(VENV)/python -m tools.run_tests check all wheel
+
+sim: install  ## Simulate 20,000 days on which everything goes wrong; SEEDS=A..B for others
+	@$(VENV)/sep sim --seeds $(or $(SEEDS),0..20000)
+
+sim-mutants: install  ## Plant every known bug and see the simulation find it
+	@$(VENV)/sep sim --bugs
 
 bench: install  ## Run the benchmarks; results go to bench/results
 	@$(VENV)/python -m bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,9 +58,8 @@ def _range(text: str) -> tuple[int, int]:
 def _one(seed: int, bug: str | None, log: bool, as_json: bool) -> None:
     from sep_ray.simulation.runs import days, hush
 
-    if not log:
-        hush()
-    (outcome,) = days([seed], bug)
+    with nullcontext() if log else hush():
+        (outcome,) = days([seed], bug)
     answer = _told(outcome) | {"story": list(outcome.story)}
 
     def text() -> None:
@@ -81,9 +80,8 @@ def _one(seed: int, bug: str | None, log: bool, as_json: bool) -> None:
 def _many(seeds: range, processes: int, bug: str | None, as_json: bool) -> None:
     from sep_ray.simulation.runs import hush, run_many
 
-    hush()
     began = time.monotonic()
-    with _progress(len(seeds)) as progress:
+    with hush(), _progress(len(seeds)) as progress:
         summary = run_many(seeds, processes, progress, bug)
     seconds = time.monotonic() - began
     found = summary.broken or []

@@ -37,11 +37,16 @@ class Leadership:
         self._holder = holder
         self._steady = steady
         self._rules = rules
+        self._asking = asyncio.Lock()
 
     async def take(self) -> None:
-        """Take the leases that are free, prolong those that are half over."""
-        for lane in self._lanes:
-            await self._lead(lane)
+        """Take the leases that are free, prolong those that are half over.
+
+        One question at a time: of two takings of one lease the older answer could come last.
+        """
+        async with self._asking:
+            for lane in self._lanes:
+                await self._lead(lane)
 
     async def keep(self) -> None:
         """Do so in good time, for ever, whatever else the process is busy with."""

@@ -20,6 +20,7 @@ from sep_ray.engine.executor import ChainExecutor, World
 from sep_ray.engine.facts import FactSource, Known
 from sep_ray.engine.ports import Scored
 from sep_ray.engine.router import IntentRouter
+from sep_ray.execution.ports import Head
 from sep_ray.intent.intent import Intent
 from sep_ray.journal.records import Append, Commit
 from sep_ray.kernel import points
@@ -36,7 +37,7 @@ from sep_ray.simulation.client import STRATEGY, Client
 from sep_ray.simulation.laws import Laws
 from sep_ray.simulation.loop import LoopClock, SeededLoop, Standstill, run
 from sep_ray.simulation.market import (
-    ACCOUNT,
+    ACCOUNTS,
     CHAIN,
     COIN,
     DOLLAR,
@@ -56,7 +57,8 @@ from sep_ray.simulation.wire import ChainPort, Database, Node
 STORM_S: Final = 10
 CALM_S: Final = 60
 """Within so many quiet seconds everything must have ended."""
-FUNDS: Final = {COIN: 100 * ETHER, WETH: 500 * ETHER, USDC: 1_000_000 * DOLLAR}
+FUNDS: Final = {COIN: ETHER, WETH: 3 * ETHER, USDC: 4_000 * DOLLAR}
+"""Little enough that some intents need what several accounts hold, and some find too little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,15 @@ class Day:
         self.weather = weathers.drawn(self.chance)
         self.loop = SeededLoop(self.chance.getrandbits(64))
         self.clock = LoopClock(self.loop, START)
-        self.rules = replace(RULES, confirmations=self.chance.choice([2, 2, 2, 4]))
+        self.rules = replace(
+            RULES,
+            confirmations=self.chance.choice([1, 2, 2, 4]),
+            reorg_depth=self.chance.choice([1, 2, 2, 4, 4, 12]),
+        )
         self.chain = MemoryChain(CHAIN, market(), TOKENS, wrapped_native=WETH.address)
         self.store = MemoryStore(self.clock)
-        self.laws = Laws(self.store, self.chain, [ACCOUNT])
+        self.accounts = ACCOUNTS[: self.chance.choice([1, 1, 2, 3])]
+        self.laws = Laws(self.store, self.chain, self.accounts)
         self.story: list[str] = []
         self._raining, self._over = True, False
         self._born = 0
@@ -139,16 +146,23 @@ class Day:
         await asyncio.gather(*everybody, return_exceptions=True)
 
     async def _fund(self) -> None:
-        """Give the account money and a desk most of it, as the audit and an operator would."""
-        for asset, units in FUNDS.items():
-            self.chain.fund(ACCOUNT, asset.address, units)
+        """Give the accounts money and a desk most of it, as audit and operator would."""
+        for account in self.accounts:
+            for asset, units in FUNDS.items():
+                self.chain.fund(account, asset.address, units)
         head = self.chain.mine()
+        for account in self.accounts:
+            await self._book_funds(account, head)
+        for _ in range(self.rules.finality.last):
+            self.chain.mine()
+
+    async def _book_funds(self, account: str, head: Head) -> None:
         events: list[FundsObserved] = []
         lines: list[Posting] = []
         for asset, units in FUNDS.items():
             proof = f"{head.hash}/balance/{asset.address}"
             owner = "treasury" if asset == COIN else STRATEGY
-            lines += fund(asset, units, proof, owner, account=ACCOUNT)
+            lines += fund(asset, units, proof, owner, account=account)
             events.append(
                 FundsObserved(
                     asset=asset,
@@ -159,15 +173,13 @@ class Day:
                 )
             )
         append = Append(
-            stream_id=f"account/{CHAIN}/{ACCOUNT}",
+            stream_id=f"account/{CHAIN}/{account}",
             expected_version=0,
             events=tuple(events),
-            correlation_id=derived_id("funds", self.seed),
+            correlation_id=derived_id("funds", account),
         )
         now = self.clock.now()
         await self.store.commit(Commit(at=now, appends=(append,), postings=tuple(lines)))
-        for _ in range(self.rules.confirmations + 1):
-            self.chain.mine()
 
     # Processes
 
@@ -228,7 +240,7 @@ class Day:
         executor = ChainExecutor(
             World(chain=port, accounts=port, calls=MemoryCalls(), snapshots=port),
             Gated(database, process),
-            [Gated(MemorySigner(ACCOUNT), process)],
+            [Gated(MemorySigner(account), process) for account in self.accounts],
             self.rules,
             clock=self._clock_of(),
             steady=self.clock,
@@ -264,7 +276,7 @@ class Day:
         while True:
             await asyncio.sleep(chance.uniform(0.7, 1.3))
             if chance.random() < weather.reorganised:
-                depth = chance.randrange(1, self.rules.confirmations + 1)
+                depth = chance.randint(1, self.rules.finality.last)
                 self.note(f"{depth} blocks are reorganised")
                 chain.reorganise(depth, keep=chance.random() < 0.5)
             if chance.random() < weather.pool_lost:
@@ -272,7 +284,7 @@ class Day:
             if chance.random() < weather.shock:
                 shock(chain, chance.choice([94, 97, 99, 101, 103]))
             if chance.random() < weather.gift:
-                chain.fund(ACCOUNT, USDC.address, 5 * DOLLAR)
+                chain.fund(chance.choice(self.accounts), USDC.address, 5 * DOLLAR)
             chain.room = chance.choice([0, 0, 1]) if chance.random() < weather.crowded else 1_000
             fee = chance.choice([GWEI, 3 * GWEI]) if chance.random() < weather.fee_moves else None
             head = chain.mine(base_fee_wei=fee)

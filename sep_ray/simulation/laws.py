@@ -28,7 +28,7 @@ from sep_ray.execution.fills import Fill, read_fill
 from sep_ray.execution.ports import Receipt
 from sep_ray.intent.intent import Intent, Side
 from sep_ray.intent.states import TERMINAL as ENDED
-from sep_ray.intent.states import IntentRecord, Status
+from sep_ray.intent.states import IntentRecord, IntentReopened, Status
 from sep_ray.journal.records import Commit, State
 from sep_ray.kernel.units import Asset
 from sep_ray.portfolio.events import LedgerBreached
@@ -51,7 +51,7 @@ class Laws:
     def __init__(self, store: MemoryStore, chain: MemoryChain, accounts: Collection[str]) -> None:
         self._store = store
         self._chain = chain
-        self._accounts = frozenset(accounts)
+        self._accounts = tuple(accounts)
         self.broken: list[str] = []
         self.accepted: dict[UUID, Intent] = {}
         self.records: dict[UUID, IntentRecord] = {}
@@ -95,6 +95,8 @@ class Laws:
                 self._signed[each.tx_hash] = event.attempt.id, each
         elif isinstance(event, AttemptBumped) and attempt_id is not None:
             self._signed[event.signed.tx_hash] = attempt_id, event.signed
+        elif isinstance(event, IntentReopened):
+            self._ends[UUID(stream_id[7:])] -= 1
         elif isinstance(event, LedgerBreached):
             self.say("P8 ledger and chain disagree", event)
 
@@ -178,21 +180,22 @@ class Laws:
         for attempt in self.attempts.values():
             if attempt.status not in SPENT:
                 return f"attempt {attempt.id} at nonce {attempt.nonce} is {attempt.status}"
-        totals = await self._store.totals(CHAIN)
-        held = self._held()
-        names = sorted(held.keys() | totals.keys())
-        off = {a.address: held[a] - totals.get(a, 0) for a in names if held[a] != totals.get(a, 0)}
-        return f"chain less ledger: {off}" if off else None
-
-    def _held(self) -> Counter[Asset]:
-        """Return what all accounts hold on the chain."""
-        after, held = self._chain.newest.after, Counter[Asset]()
-        for (token, owner), units in after.owned.items():
-            if owner in self._accounts:
-                held[Asset(CHAIN, token)] += units
+        off = Counter(self._held())
         for account in self._accounts:
-            held[COIN] += after.coins.get(account, 0)
-        return held
+            booked = await self._store.account_units(CHAIN, account)
+            off.subtract({(account, asset): units for asset, units in booked.items()})
+        wrong = {f"{who} {what.address}": units for (who, what), units in off.items() if units}
+        return f"chain less ledger: {wrong}" if wrong else None
+
+    def _held(self) -> dict[tuple[str, Asset], int]:
+        """Return what each account holds on the chain."""
+        after = self._chain.newest.after
+        held = {
+            (owner, Asset(CHAIN, token)): units
+            for (token, owner), units in after.owned.items()
+            if owner in self._accounts
+        }
+        return held | {(owner, COIN): after.coins.get(owner, 0) for owner in self._accounts}
 
     async def judge(self) -> None:
         """Check everything that must hold once all is quiet."""

@@ -13,7 +13,8 @@ from sep_ray.routing.pools.v2 import V2Pool
 
 CHAIN: Final = ChainId(1)
 START: Final = Millis(1_700_000_000_000)
-ACCOUNT: Final = "0x" + "ac" * 20
+ACCOUNTS: Final = ("0x" + "ac" * 20, "0x" + "ad" * 20, "0x" + "ae" * 20)
+ACCOUNT: Final = ACCOUNTS[0]
 WETH, USDC, DAI = (Asset(CHAIN, "0x" + digit * 40) for digit in "abd")
 COIN: Final = Asset(CHAIN, NATIVE)
 ETHER, DOLLAR, GWEI = 10**18, 10**6, 10**9
@@ -22,9 +23,10 @@ RULES: Final = ChainRules(
     chain_id=CHAIN,
     coin=COIN,
     tokens=(WETH, USDC, DAI),
+    numeraire=USDC,
     block_time_ms=1_000,
     confirmations=2,
-    reorg_depth=1,
+    reorg_depth=2,
     stall_blocks=3,
     patience_blocks=3,
 )

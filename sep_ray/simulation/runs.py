@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,7 +73,7 @@ def hunt_all(
 ) -> Iterator[tuple[str, Outcome | None]]:
     """Hunt these bugs side by side; yield each with the day that showed it."""
     jobs = [(name, most) for name in names]
-    with multiprocessing.get_context("spawn").Pool(processes, hush) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _quietly) as pool:
         yield from zip(names, pool.imap(_hunt, jobs), strict=True)
 
 
@@ -82,7 +83,7 @@ def _spread(
     if processes == 1:
         yield from map(_days, chunks)
         return
-    with multiprocessing.get_context("spawn").Pool(processes, hush) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _quietly) as pool:
         yield from pool.imap_unordered(_days, chunks)
 
 
@@ -94,6 +95,17 @@ def _hunt(job: tuple[str, int]) -> Outcome | None:
     return hunt(*job)
 
 
-def hush() -> None:
+def _quietly() -> None:
     """Let nobody log in this process: what counts is said by the laws."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+@contextmanager
+def hush() -> Iterator[None]:
+    """Let nobody log while the context lasts."""
+    before = structlog.get_config()
+    _quietly()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

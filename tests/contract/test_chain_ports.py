@@ -23,8 +23,8 @@ from sep_ray.execution.ports import Call, Settled, Signer, Unsigned
 from sep_ray.execution.verdict import Refusal
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import NATIVE, Asset, Token
+from sep_ray.simulation.market import market
 from tests.fixtures.chains import Pair
-from tests.fixtures.execution import market
 
 BOOK = BOOKS[ETHEREUM]
 COIN, USDC = Asset(ETHEREUM, NATIVE), Asset(ETHEREUM, BOOK.usdc)

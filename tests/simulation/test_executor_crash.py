@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,9 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Indeterminate as IndeterminateError
 from sep_ray.kernel.errors import InvariantBroken, Transient
 from sep_ray.kernel.units import Ppm
-from tests.fixtures.execution import DAI, ETHER, USDC, Crash, Gate, Sim, shock
+from sep_ray.simulation.market import DAI, ETHER, USDC
+from sep_ray.simulation.process import Crash
+from tests.fixtures.execution import Gate, Sim, shock
 
 
 async def _day(sim: Sim, gate: Gate) -> None:
@@ -369,3 +372,27 @@ async def test_p7_what_could_not_be_withdrawn_is_not_made_final_on_an_old_receip
     await sim.settle()
     assert (await sim.step(step_id)).status is StepStatus.DONE
     await sim.check()
+
+
+class SlowFirst:
+    """Leases whose first answer comes last."""
+
+    def __init__(self, inner):
+        self._inner, self._asked = inner, 0
+
+    async def acquire(self, *args):
+        self._asked += 1
+        wait, lease = 3 if self._asked == 1 else 0, await self._inner.acquire(*args)
+        for _ in range(wait):
+            await asyncio.sleep(0)
+        return lease
+
+
+async def test_p5_a_lease_asked_for_twice_at_once_is_taken_once():
+    sim = await _funded()
+    executor = sim.new_executor("two-minds")
+    leadership = executor._leadership
+    leases: Any = SlowFirst(sim.store)
+    leadership._leases = leases
+    await asyncio.gather(leadership.take(), leadership.take())
+    assert executor.lanes[0].fence in sim.store.fences()

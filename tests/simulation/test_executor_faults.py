@@ -17,20 +17,8 @@ from sep_ray.intent.states import Reason
 from sep_ray.journal.records import Append, Commit
 from sep_ray.portfolio.events import FundsObserved, LedgerBreached
 from sep_ray.portfolio.ledger import TREASURY
-from tests.fixtures.execution import (
-    ACCOUNT,
-    CHAIN,
-    COIN,
-    DAI,
-    DOLLAR,
-    ETHER,
-    START,
-    USDC,
-    WETH,
-    Sim,
-    bounded,
-    shock,
-)
+from sep_ray.simulation.market import ACCOUNT, CHAIN, COIN, DAI, DOLLAR, ETHER, START, USDC, WETH
+from tests.fixtures.execution import Sim, bounded, shock
 
 GWEI = 10**9
 

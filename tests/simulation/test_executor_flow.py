@@ -8,17 +8,8 @@ from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.intent.intent import Constraints, Limit, Side
 from sep_ray.intent.states import Reason
 from sep_ray.kernel.units import Ppm
-from tests.fixtures.execution import (
-    ACCOUNT,
-    COIN,
-    DAI,
-    DOLLAR,
-    ETHER,
-    USDC,
-    WETH,
-    Sim,
-    market,
-)
+from sep_ray.simulation.market import ACCOUNT, COIN, DAI, DOLLAR, ETHER, USDC, WETH, market
+from tests.fixtures.execution import Sim
 
 
 async def test_a_sale_is_filled_as_it_was_quoted():

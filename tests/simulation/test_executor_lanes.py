@@ -6,17 +6,8 @@ from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.lane import LaneState
 from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.intent.intent import Side
-from tests.fixtures.execution import (
-    CHAIN,
-    COIN,
-    DAI,
-    DOLLAR,
-    ETHER,
-    USDC,
-    WETH,
-    Sim,
-    bounded,
-)
+from sep_ray.simulation.market import CHAIN, COIN, DAI, DOLLAR, ETHER, USDC, WETH
+from tests.fixtures.execution import Sim, bounded
 
 ONE, TWO, THREE = ACCOUNTS = tuple("0x" + digit * 40 for digit in "123")
 

@@ -23,7 +23,8 @@ from sep_ray.journal.records import Submission
 from sep_ray.kernel.units import ChainId, Ppm
 from sep_ray.pipeline import Pipeline
 from sep_ray.routing.snapshot import Snapshot
-from tests.fixtures.execution import ACCOUNT, CHAIN, DOLLAR, ETHER, USDC, WETH, Sim
+from sep_ray.simulation.market import ACCOUNT, CHAIN, DOLLAR, ETHER, USDC, WETH
+from tests.fixtures.execution import Sim
 
 MODELS = {name: guarded(spec, None, budget_s=5.0) for name, spec in SPECS.items()}
 HALF = Ppm(500_000)
