@@ -165,15 +165,16 @@ class Settler:
         ]
 
     async def _forked(self, lane: Lane, head: Head) -> bool:
-        """Whether a block looked at before has left the chain; notes how deep that goes.
+        """Whether a block looked at before has left the chain; notes how deep that goes at least.
 
-        Heads that were merely missed change nothing.
+        Heads that were merely missed change nothing, and nobody knows whether they went too.
         """
         newest = lane.seen.number if lane.seen is not None else 0
         if await self._stands(lane, [newest], head):
             return False
         stands = await self._stands(lane, sorted(lane.trail), head)
-        depth = newest - max(stands, default=min(lane.trail) - 1)
+        gone = [number for number in lane.trail if number > max(stands, default=-1)]
+        depth = newest - min(gone, default=newest + 1) + 1
         log.warning("chain_reorganised", chain_id=lane.chain_id, depth=depth, was=newest)
         if depth > self._rules.finality.last:
             words = f"at least {depth} blocks" if not stands else f"{depth} blocks"
@@ -181,6 +182,7 @@ class Settler:
                 f"the chain went back {words} from block {newest} {lane.trail.get(newest)}; "
                 f"{self._rules.finality.last} are followed"
             )
+        lane.trail = {n: known for n, known in lane.trail.items() if n not in gone}
         return True
 
     async def _stands(self, lane: Lane, numbers: Sequence[int], head: Head) -> list[int]:

@@ -121,12 +121,16 @@ class Node(Unreliable):
         return tuple(r if r is not None and r.block_number <= known else None for r in found)
 
     async def headers(self, numbers: Sequence[int]) -> tuple[Head | None, ...]:
-        """Answer, perhaps with a block that is none."""
+        """Answer, perhaps with one block that is none."""
         self._try()
         found: tuple[Head | None, ...] = await self._inner.headers(numbers)
         if self._chance.random() >= self._weather.header_lies:
             return found
-        return tuple(replace(h, hash=NOWHERE) if h is not None else None for h in found)
+        place = self._chance.randrange(len(found))
+        return tuple(
+            replace(h, hash=NOWHERE) if at == place and h is not None else h
+            for at, h in enumerate(found)
+        )
 
     async def heads(self) -> AsyncIterator[Head]:
         """Follow the chain: late, with gaps, now and then with a block that is none."""

@@ -22,7 +22,6 @@ FOUND_SOON = {
     "reorg-ignored": 80,
     "raised-at-new-nonce": 60,
     "audit-blind": 20,
-    "catch-up-over-amount": 120,
 }
 """Bugs that show early, and within how many seeds; `make sim-mutants` hunts all of them."""
 

@@ -13,17 +13,9 @@ from sep_ray.intent.intent import Style
 from sep_ray.intent.states import IntentReopened, Status
 from sep_ray.journal.records import Submission
 from sep_ray.portfolio.events import LedgerBreached
+from sep_ray.simulation.market import DAI, DOLLAR, ETHER, USDC, WETH
 from serve_app.present import _is_final
-from tests.fixtures.execution import (
-    DAI,
-    DOLLAR,
-    ETHER,
-    USDC,
-    WETH,
-    Sim,
-    bounded,
-    shock,
-)
+from tests.fixtures.execution import Sim, bounded, shock
 from tests.simulation.test_pipeline import pipeline, wanted
 
 DEEP = bounded(confirmations=2, reorg_depth=12)
@@ -200,4 +192,20 @@ async def test_a_large_fill_waits_longer_than_a_small_one():
     await sim.tick(6)
     assert (await sim.step(large)).final
     await sim.settle(6)
+    await sim.check()
+
+
+async def test_p7_shallow_reorganisations_one_after_the_other_are_not_a_deep_one():
+    """Blocks of the trail that went once, or that were never looked at, say nothing later."""
+    sim = Sim(bounded(confirmations=1, reorg_depth=4))
+    await sim.ready()
+    await sim.tick(8)
+    for _ in range(2):
+        sim.chain.reorganise(3)
+        await sim.tick(2)
+        sim.chain.mine()  # nobody looks at it
+        sim.chain.reorganise(4)
+        await sim.tick(2)
+    assert sim.state == LaneState.READY
+    assert not sim.executor.lanes[0].torn
     await sim.check()
