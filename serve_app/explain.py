@@ -17,6 +17,7 @@ from sep_ray.decomposition.step import (
     StepFinalized,
     StepHeld,
     StepReleased,
+    StepReplanned,
     StepRequeued,
     StepRescheduled,
     StepSkipped,
@@ -275,6 +276,7 @@ _HERE: Final[Mapping[type, Say]] = {
     StepReleased: lambda _e, _: "The step is due and waits for the chain's next round",
     StepHeld: lambda e, _: f"It waits, a limit does not allow it yet: {e.detail}",
     StepStarted: _started,
+    StepReplanned: lambda e, _: f"The market moved; planned anew at the same nonce: {e.plan}",
     StepRequeued: lambda e, _: f"No effect ({e.reason.value}: {e.detail}); it waits for a turn",
     StepFilled: lambda e, about: (
         f"Done in block {e.block_number} by {_short(e.tx_hash)}: {about.out(e.sold)} sold, "

@@ -139,6 +139,14 @@ class StepStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepReplanned:
+    """The market moved while the attempt waited: another plan was signed at the same nonce."""
+
+    quoted: int
+    plan: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequeued:
     """The attempt ended without effect; the step waits for another turn."""
 
@@ -206,6 +214,7 @@ StepEvent = (
     | StepReleased
     | StepHeld
     | StepStarted
+    | StepReplanned
     | StepRequeued
     | StepFilled
     | StepUnfilled
@@ -227,6 +236,7 @@ TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
     (StepStatus.READY, StepFailed): StepStatus.FAILED,
     (StepStatus.READY, StepCancelled): StepStatus.CANCELLED,
     (StepStatus.READY, StepExpired): StepStatus.EXPIRED,
+    (StepStatus.WORKING, StepReplanned): StepStatus.WORKING,
     (StepStatus.WORKING, StepRequeued): StepStatus.READY,
     (StepStatus.WORKING, StepFilled): StepStatus.DONE,
     (StepStatus.WORKING, StepFailed): StepStatus.FAILED,
@@ -239,6 +249,7 @@ _SETS: Final[Mapping[type, tuple[str, ...]]] = {
     StepRescheduled: ("due", "amount"),
     StepStarted: ("attempt_id", "reserved", "quoted"),
     StepHeld: ("detail",),
+    StepReplanned: ("quoted",),
     StepRequeued: ("reason", "detail"),
     StepFailed: ("reason", "detail"),
     StepFilled: ("sold", "bought"),

@@ -18,6 +18,7 @@ from sep_ray.decomposition.step import (
     StepFilled,
     StepFinalized,
     StepHeld,
+    StepReplanned,
     StepRequeued,
     StepStarted,
     StepStatus,
@@ -45,7 +46,9 @@ from sep_ray.execution.attempt import (
     evolve,
 )
 from sep_ray.execution.fills import read_fill
+from sep_ray.execution.plan_text import plan_text
 from sep_ray.execution.ports import Receipt
+from sep_ray.intent.intent import Side
 from sep_ray.intent.states import TERMINAL as ENDED
 from sep_ray.intent.states import IntentRecord, Reason, reopening
 from sep_ray.intent.states import evolve as evolve_intent
@@ -54,6 +57,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.ledger import TREASURY, Posting
+from sep_ray.routing.plan import Plan
 from sep_ray.settlement.transfer import Transfer
 
 CANCELLED = "cancelled by a replacement at the same nonce"
@@ -82,8 +86,21 @@ class Writer:
         """Book signed bytes that serve no swap of their own: an approval, a filled gap."""
         return self._booking(None, (AttemptPrepared(attempt=attempt),), step)
 
-    def started(self, attempt: Attempt, step: Step, started: StepStarted) -> Booking:
-        """Book a swap's signed bytes, its step's start and its reserve (P4)."""
+    def started(
+        self,
+        attempt: Attempt,
+        step: Step,
+        started: StepStarted,
+        retried: StepRequeued | None = None,
+    ) -> Booking:
+        """Book a swap's signed bytes, its step's start and its reserve (P4).
+
+        `retried` says that a try before it failed, whose reserve it takes over.
+        """
+        if retried is not None:
+            return self._booking(
+                None, (AttemptPrepared(attempt=attempt),), step, (retried, started)
+            )
         reserve = ledger.reserve(step.strategy_id, step.sell, started.reserved)
         return self._booking(None, (AttemptPrepared(attempt=attempt),), step, (started,), reserve)
 
@@ -96,9 +113,15 @@ class Writer:
         )
         return self._booking(attempt, (event,), step)
 
-    def bumped(self, attempt: Attempt, step: Step | None, signed: Signed) -> Booking:
-        """Book a replacement before anybody hears of it (P4)."""
-        return self._booking(attempt, (AttemptBumped(signed=signed),), step)
+    def bumped(
+        self, attempt: Attempt, step: Step | None, signed: Signed, plan: Plan | None = None
+    ) -> Booking:
+        """Book a replacement before anybody hears of it (P4), and its plan if it is another."""
+        replanned: tuple[StepEvent, ...] = ()
+        if plan is not None:
+            quoted = plan.amount_out if plan.side is Side.SELL else plan.amount_in
+            replanned = (StepReplanned(quoted=quoted, plan=plan_text(plan)),)
+        return self._booking(attempt, (AttemptBumped(signed=signed),), step, replanned)
 
     def landed(self, attempt: Attempt, step: Step | None, receipt: Receipt, detail: str) -> Booking:
         """Book a receipt: amounts from its logs, gas from its price."""
@@ -252,7 +275,8 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
         raise InvariantBroken("a receipt of another transaction", tx_hash=receipt.tx_hash)
     swap = _swap_of(attempt, step)
     fill = None
-    if step is not None and _effective(attempt, step) and receipt.succeeded and not version.cancel:
+    moves = step is not None and (swap is not None or _effective(attempt, step))
+    if step is not None and moves and receipt.succeeded and not version.cancel:
         fill = read_fill(receipt, attempt.account, step.sell.address, step.buy.address)
     inclusion = Inclusion(
         tx_hash=receipt.tx_hash,
@@ -273,7 +297,7 @@ def _landing(attempt: Attempt, step: Step | None, receipt: Receipt, detail: str)
     if version.cancel or not receipt.succeeded:
         words = CANCELLED if version.cancel else detail
         return (AttemptReverted(inclusion=inclusion, detail=words),), (), gas
-    if fill is None or swap is None:
+    if fill is None or swap is None or swap.status is not StepStatus.WORKING:
         return (AttemptIncluded(inclusion=inclusion),), (), gas
     filled = StepFilled(
         sold=fill.sold,
@@ -295,7 +319,8 @@ def _withdrawal(attempt: Attempt, step: Step | None) -> _Parts:
         lines = (*_moved_lines(attempt, inclusion), *lines)
     steps: tuple[StepEvent, ...] = ()
     swap = _swap_of(attempt, step)
-    if swap is not None and swap.status is StepStatus.DONE:
+    filled = attempt.status is AttemptStatus.INCLUDED
+    if swap is not None and swap.status is StepStatus.DONE and filled:
         steps = (StepUnfilled(block_hash=inclusion.block_hash),)
         fill = _fill_lines(swap, swap.sold, swap.bought, inclusion, attempt.account)
         lines = (*fill, *lines)
@@ -306,7 +331,7 @@ def _over(
     attempt: Attempt, step: Step | None, reason: Reason, detail: str, max_tries: int
 ) -> tuple[tuple[StepEvent, ...], tuple[Posting, ...]]:
     """Release what was reserved and let the step try again, or fail it after its last try."""
-    if step is None or not _effective(attempt, step):
+    if step is None or not _effective(attempt, step) or step.status is not StepStatus.WORKING:
         return (), ()
     swap = step
     event: StepEvent = StepRequeued(reason=reason, detail=detail)
@@ -316,10 +341,9 @@ def _over(
 
 
 def _swap_of(attempt: Attempt, step: Step | None) -> Step | None:
-    """Return the step this very attempt is to fill."""
-    if attempt.purpose is not Purpose.SWAP or step is None or step.attempt_id != attempt.id:
-        return None
-    return step
+    """Return the step a swap is for. Several tries of one may be in flight (retrying.py): any
+    may fill it, and only one can."""
+    return step if attempt.purpose is Purpose.SWAP else None
 
 
 def _effective(attempt: Attempt, step: Step) -> bool:

@@ -8,10 +8,11 @@ head tries again. No two turns run at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -25,9 +26,11 @@ from sep_ray.engine.launching import Launcher
 from sep_ray.engine.leadership import Leadership
 from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
 from sep_ray.engine.ports import Model
+from sep_ray.engine.retrying import Retrier
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Round, Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
+from sep_ray.engine.watching import Watcher
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import (
     Accounts,
@@ -36,6 +39,7 @@ from sep_ray.execution.ports import (
     DataFees,
     Endpoints,
     EndpointStatus,
+    Evidence,
     Finality,
     Head,
     Signer,
@@ -74,6 +78,7 @@ class World:
     calls: Calls
     snapshots: Snapshots
     finality: Finality | None = None
+    evidence: Evidence | None = None
     data_fees: DataFees | None = None
     endpoints: Endpoints | None = None
     reader: CallReader = field(default_factory=Unread)
@@ -148,6 +153,8 @@ class ChainExecutor:
             rules=rules,
             meter=meter,
         )
+        self._watcher = Watcher(self._planner, calls, clock, rules, world.evidence)
+        self._retrier = Retrier(self._planner, accounts, calls, clock, rules)
         departer = Departer(crossings, store, clock, ids) if crossings is not None else None
         parts = self._launcher, self._gate, self._planner, accounts, calls, store
         self._sender = Sender(*parts, clock, rules, departer)
@@ -340,7 +347,14 @@ class ChainExecutor:
                 async with self._attempting("mind what is in flight", lane):
                     if lane.account in doubtful:
                         await self._launcher.broadcast(lane, lane.pending(), head)
-                    await self._launcher.upkeep(lane, self._fees(head), head)
+                    await self._mind(lane, head)
+
+    async def _mind(self, lane: Lane, head: Head) -> None:
+        fees = self._fees(head)
+        plans: Mapping[UUID, Plan] = {}
+        if self._market is not None and lane.doomed:
+            plans = await self._watcher.replans(lane, self._market, head, fees)
+        await self._launcher.upkeep(lane, fees, head, plans)
 
     async def _confirm(self, lane: Lane, head: Head) -> None:
         if lane.stale:
@@ -354,7 +368,8 @@ class ChainExecutor:
     async def _compare(self, lane: Lane, head: Head) -> None:
         agrees = lane.whole and await self._auditors[lane.account].check(head, lane.units)
         lane.agrees = agrees
-        self._expect(lane)
+        if self._market is not None:
+            await self._watcher.judge(lane, self._market, head)
 
     async def _recover(self, lane: Lane) -> None:
         """Read a lane from the journal.
@@ -375,11 +390,9 @@ class ChainExecutor:
 
     def _expect(self, lane: Lane) -> None:
         """Move the market as the swaps that have not landed will."""
-        if self._market is None:
-            return
         for attempt in lane.pending():
             plan = lane.plans.get(attempt.id)
-            if plan is not None:
+            if plan is not None and self._market is not None:
                 self._market.take(plan)
 
     async def _send(self) -> int:
@@ -390,12 +403,20 @@ class ChainExecutor:
         for lane in self._ready_lanes():
             async with self._attempting("claim", lane):
                 sent += await self._claimer.round(lane, head, self._fees(head))
+            async with self._attempting("try again", lane):
+                sent += await self._retry(lane, head, market)
         for _ in range(ROUNDS_A_TURN):
             done = await self._round(head, market)
             if not done:
                 break
             sent += done
         return sent
+
+    async def _retry(self, lane: Lane, head: Head, market: WorkingMarket) -> int:
+        fees = self._fees(head)
+        retries = await self._retrier.retries(lane, head, market, fees)
+        jobs = [self._sender.swap_job(lane, each.draft, each.requeued) for each in retries]
+        return await self._launcher.launch(lane, jobs, fees, head)
 
     async def _round(self, head: Head, market: WorkingMarket) -> int:
         """Send one round over all lanes that are ready."""

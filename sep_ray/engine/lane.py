@@ -57,6 +57,8 @@ class Lane:
         self.plans: dict[UUID, Plan] = {}
         self.transfers: dict[UUID, Transfer] = {}
         """Transfers by the attempt of their departure, until that is final."""
+        self.doomed: dict[UUID, str] = {}
+        """Swaps in flight that would revert now, and why."""
         self.own: set[UUID] = set()
         """Signed here since the journal was last read: nobody else can have sent them."""
         self.refused: dict[UUID, Refusal] = {}
@@ -126,6 +128,7 @@ class Lane:
         self.unsure.clear()
         self.missing.clear()
         self.unsettled.clear()
+        self.doomed.clear()
         self.next_nonce = next_nonce
         self.seen = None
         self.whole = False
@@ -140,6 +143,7 @@ class Lane:
             self.attempts.pop(attempt.id, None)
             self.transfers.pop(attempt.id, None)
             self.missing.pop(attempt.id, None)
+            self.doomed.pop(attempt.id, None)
             self.own.discard(attempt.id)
             self.refused.pop(attempt.id, None)
             self.unsure.discard(attempt.id)

@@ -6,13 +6,14 @@ database with every write, and again right before sending (P5).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 from uuid import UUID
 
 import structlog
 
-from sep_ray.decomposition.step import Step, StepStarted
+from sep_ray.decomposition.step import Step, StepRequeued, StepStarted
 from sep_ray.engine.booking import Booking, Writer
 from sep_ray.engine.crossing import Departing, claiming, departing
 from sep_ray.engine.drafting import Draft
@@ -23,7 +24,7 @@ from sep_ray.engine.settling import names_of, write_all
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Moving, Purpose, Signed
 from sep_ray.execution.fees import Fees, bumped
-from sep_ray.execution.gas_limit import PLAIN_GAS
+from sep_ray.execution.gas_limit import PLAIN_GAS, swap_gas_limit
 from sep_ray.execution.pending import Circumstances, Move, next_move
 from sep_ray.execution.plan_text import plan_text
 from sep_ray.execution.ports import Call, Calls, Chain, Head, Unsigned
@@ -34,9 +35,13 @@ from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
 from sep_ray.policy.decide import Denied
 from sep_ray.policy.request import Movement
+from sep_ray.routing.plan import Plan
 from sep_ray.settlement.transfer import Transfer
 
 log = structlog.get_logger()
+
+RAISING: Final = frozenset({Move.BUMP, Move.CANCEL, Move.REPLAN})
+"""Moves that sign another version at the same nonce."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,7 @@ class Job:
     spenders: frozenset[str] = frozenset()
     cleared: Cleared | None = None
     denied: Denied | None = None
+    retried: StepRequeued | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +122,13 @@ class Launcher:
         await self.broadcast(lane, kept, head)
         return len(kept)
 
-    async def upkeep(self, lane: Lane, fees: Fees, head: Head) -> None:
-        """Make the next move for everything that is not in a block."""
+    async def upkeep(
+        self, lane: Lane, fees: Fees, head: Head, plans: Mapping[UUID, Plan] | None = None
+    ) -> None:
+        """Make the next move for everything that is not in a block. `plans` are those of swaps
+        that have to be planned anew; without one, the nonce is used up."""
         moves = self._moves(lane, head)
-        changed = await self._reprice(lane, moves, fees)
+        changed = await self._reprice(lane, moves, fees, plans or {})
         await self._expire(lane, [a for a, move in moves if move is Move.EXPIRE])
         again = [a for a, move in moves if move is Move.SEND]
         again += [a for a in lane.landed() if a.id in lane.unsettled]
@@ -249,6 +258,7 @@ class Launcher:
                 refused=lane.refused.get(attempt.id),
                 unsure=attempt.id in lane.unsure,
                 own=attempt.id in lane.own,
+                doomed=attempt.id in lane.doomed,
                 resend_blocks=self._rules.resend_blocks,
                 stall_blocks=self._rules.stall_blocks,
             )
@@ -256,19 +266,25 @@ class Launcher:
         return moves
 
     async def _reprice(
-        self, lane: Lane, moves: Sequence[tuple[Attempt, Move]], fees: Fees
+        self,
+        lane: Lane,
+        moves: Sequence[tuple[Attempt, Move]],
+        fees: Fees,
+        plans: Mapping[UUID, Plan],
     ) -> list[Attempt]:
         """Sign and record replacements; where the ceiling allows none, return the old bytes."""
         replacements: list[_Replacement] = []
         unchanged: list[Attempt] = []
         for attempt, move in moves:
-            if move not in (Move.BUMP, Move.CANCEL):
+            if move not in RAISING:
                 continue
-            unsigned = self._replacement(lane, attempt, fees, cancel=move is Move.CANCEL)
+            plan = plans.get(attempt.id) if move is Move.REPLAN else None
+            cancel = move is Move.CANCEL or (move is Move.REPLAN and plan is None)
+            unsigned = self._replacement(lane, attempt, fees, plan, cancel=cancel)
             if unsigned is None:
                 unchanged.append(attempt)
             else:
-                replacements.append(_Replacement(attempt, unsigned, move is Move.CANCEL))
+                replacements.append(_Replacement(attempt, unsigned, cancel))
         cleared = await self._clear_replacements(lane, replacements)
         unchanged += [each.attempt for each in replacements if each.attempt.id not in cleared]
         replacements = [each for each in replacements if each.attempt.id in cleared]
@@ -281,7 +297,10 @@ class Launcher:
         bookings = [
             covered(
                 writer.bumped(
-                    each.attempt, lane.step_of(each.attempt), _marked(version, each.cancel)
+                    each.attempt,
+                    lane.step_of(each.attempt),
+                    _marked(version, each.cancel),
+                    plans.get(each.attempt.id),
                 ),
                 cleared[each.attempt.id],
             )
@@ -291,6 +310,8 @@ class Launcher:
         changed = [b.attempt for b, durable in zip(bookings, written, strict=True) if durable]
         for attempt in changed:
             lane.refused.pop(attempt.id, None)
+            if attempt.id in plans:
+                lane.plans[attempt.id] = plans[attempt.id]
             self._tell("attempt_bumped", attempt)
         return [*unchanged, *changed]
 
@@ -315,7 +336,7 @@ class Launcher:
         return {each.attempt.id: said for each, said in pairs if isinstance(said, Cleared)}
 
     def _replacement(
-        self, lane: Lane, attempt: Attempt, fees: Fees, *, cancel: bool
+        self, lane: Lane, attempt: Attempt, fees: Fees, plan: Plan | None, *, cancel: bool
     ) -> Unsigned | None:
         newest = attempt.newest
         before = Fees(max_fee_wei=newest.max_fee_wei, tip_wei=newest.tip_wei)
@@ -323,12 +344,18 @@ class Launcher:
         if more is None:
             log.warning("fee_at_ceiling", **names_of(attempt))
             return None
-        call = Call(to=lane.account) if cancel else self._calls.inside(newest.raw)
+        call, gas_limit = self._calls.inside(newest.raw), newest.gas_limit
+        if cancel:
+            call, gas_limit = Call(to=lane.account), PLAIN_GAS
+        elif plan is not None:
+            step = lane.step_of(attempt)
+            call = self._calls.swap(plan, lane.account)
+            gas_limit = swap_gas_limit(plan, step.constraints.max_gas if step else None)
         return Unsigned(
             chain_id=lane.chain_id,
             nonce=attempt.nonce,
             call=call,
-            gas_limit=PLAIN_GAS if cancel else newest.gas_limit,
+            gas_limit=gas_limit,
             max_fee_wei=more.max_fee_wei,
             tip_wei=more.tip_wei,
         )
@@ -388,7 +415,7 @@ def _prepared(writer: Writer, attempt: Attempt, job: Job) -> Booking:
         quoted=plan.amount_out if plan.side is Side.SELL else plan.amount_in,
         plan=plan_text(plan),
     )
-    return writer.started(attempt, draft.step, started)
+    return writer.started(attempt, draft.step, started, job.retried)
 
 
 def _first_time(attempt: Attempt) -> bool:

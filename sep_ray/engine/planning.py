@@ -119,6 +119,15 @@ class WorkingMarket:
         """Whether the plan's pools were moved since the base snapshot."""
         return any(pool in self._touched for pool in _pools(plan))
 
+    def holds(self, plan: Plan) -> bool | None:
+        """Whether the plan's route still meets its limit here; None when that cannot be told."""
+        route = self._run(plan, {})
+        if route is None:
+            return None
+        if plan.side is Side.SELL:
+            return route.amount_out >= plan.limit
+        return route.amount_in <= plan.limit
+
     def take(self, plan: Plan) -> None:
         """Move the pools as the plan will; a swap that no longer fits moves nothing."""
         moved: dict[str, Pool] = {}

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from sep_ray.decomposition.step import Step, StepKind
+from sep_ray.decomposition.step import Step, StepKind, StepRequeued
 from sep_ray.engine.booking import Writer
 from sep_ray.engine.crossing import Departing
 from sep_ray.engine.departing import Bridged, Departer
@@ -121,7 +121,7 @@ class Sender:
         drafts = planned.drafts.get(lane.account, ())
         departures = planned.departures.get(lane.account, ())
         self._sieve.ended = 0
-        spending = [self._swap_job(lane, draft) for draft in drafts]
+        spending = [self.swap_job(lane, draft) for draft in drafts]
         spending += [self._departure_job(each) for each in departures]
         spending = await self._sieve.clear(lane, spending, fees)
         drafts = [job.draft for job in spending if job.draft is not None]
@@ -312,7 +312,8 @@ class Sender:
             moving=moving,
         )
 
-    def _swap_job(self, lane: Lane, draft: Draft) -> Job:
+    def swap_job(self, lane: Lane, draft: Draft, retried: StepRequeued | None = None) -> Job:
+        """Return a draft as a transaction; `retried` says that it follows a try that failed."""
         call = self._calls.swap(draft.plan, lane.account)
         return Job(
             purpose=Purpose.SWAP,
@@ -322,6 +323,7 @@ class Sender:
             step=draft.step,
             draft=draft,
             spenders=frozenset(self._calls.takers(call.to)),
+            retried=retried,
         )
 
     def _departure_job(self, departing: Departing) -> Job:

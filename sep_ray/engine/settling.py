@@ -290,6 +290,8 @@ class Settler:
             step, tries = lane.step_of(attempt), self._rules.max_tries
             block = attempt.inclusion.block_number if attempt.inclusion else head.number
             value = self._value(attempt, step)
+            if _undecided_before(lane, attempt):
+                continue
             if rule.ends(block, head, settled, value):
                 bookings.append(writer.finalized(attempt, step, head.number, tries))
             elif _unconfirmed(attempt, step) and rule.confirms(block, head, settled, value):
@@ -362,6 +364,17 @@ def _departed(lane: Lane, attempt: Attempt) -> Transfer | None:
     found = lane.transfers.get(attempt.id)
     included = found is not None and found.status is TransferStatus.DEPARTURE_INCLUDED
     return found if included else None
+
+
+def _undecided_before(lane: Lane, attempt: Attempt) -> bool:
+    """Whether an earlier try of the same step may still land: then this one says nothing (P3)."""
+    return attempt.purpose is Purpose.SWAP and any(
+        other.step_id == attempt.step_id
+        and other.purpose is Purpose.SWAP
+        and other.nonce < attempt.nonce
+        and other.inclusion is None
+        for other in lane.attempts.values()
+    )
 
 
 def _unconfirmed(attempt: Attempt, step: Step | None) -> bool:

@@ -18,6 +18,7 @@ class Move(StrEnum):
     WAIT = "wait"
     SEND = "send"  # the same bytes, first time or again
     BUMP = "bump"  # the same call at the same nonce for more
+    REPLAN = "replan"  # another call at the same nonce for more, or nothing
     CANCEL = "cancel"  # nothing at the same nonce for more
     EXPIRE = "expire"  # no node holds it and no later nonce needs it: take it back
 
@@ -37,6 +38,7 @@ class Circumstances:
     * `top`: no attempt of ours has a higher nonce
     * `refused`: the node's last word in this process, None when it took the bytes or never spoke
     * `unsure`: the last handing over had no answer
+    * `doomed`: it would revert now
     * `own`: signed by this process since it read the journal, so nobody before it can have sent it
     """
 
@@ -47,6 +49,7 @@ class Circumstances:
     refused: Refusal | None
     unsure: bool
     own: bool
+    doomed: bool
     resend_blocks: int
     stall_blocks: int
 
@@ -57,7 +60,7 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
     A fee below the next base fee cannot land, so it is raised at once. The same bytes are sent
     again every `resend_blocks`, because a node may have lost them, and after `stall_blocks`, when
     nothing of ours stands before it, for more. Past its deadline a swap could only revert: then
-    its nonce is used up instead.
+    its nonce is used up instead, at once. One that would revert for another reason is planned anew.
     """
     late = at.now >= attempt.deadline and attempt.purpose in TIMELY
     if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
@@ -68,7 +71,14 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
         return _raise(attempt, late)
     if attempt.sent_block is None or attempt.status is AttemptStatus.PREPARED or at.unsure:
         return Move.SEND
-    waited = at.head.number - attempt.sent_block
+    return _watched(attempt, at, attempt.sent_block, late)
+
+
+def _watched(attempt: Attempt, at: Circumstances, sent_block: int, late: bool) -> Move:
+    """Return the next move for what a node was handed."""
+    if (late or at.doomed) and not attempt.newest.cancel:
+        return Move.CANCEL if late else Move.REPLAN
+    waited = at.head.number - sent_block
     if at.first and waited > 0 and waited % at.stall_blocks == 0:
         return _raise(attempt, late)
     return Move.SEND if waited > 0 and waited % at.resend_blocks == 0 else Move.WAIT

@@ -148,6 +148,25 @@ class DataCost:
     wei: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A mined transaction that an account sent: its receipt, nonce, and all the coin it took."""
+
+    receipt: Receipt
+    nonce: int
+    cost_wei: int
+
+
+class Evidence(Protocol):
+    """What is asked of a chain only when there is doubt. Both raise Transient."""
+
+    async def failure(self, account: str, call: Call, at: Head) -> str | None:
+        """Run a call as the account right after a block; say why it fails, None if it does not."""
+
+    async def sent_by(self, account: str, first: int, last: int) -> tuple[Outgoing, ...]:
+        """Return what the account sent in blocks first..last, by nonce, whoever signed it."""
+
+
 class DataFees(Protocol):
     """A rollup's price for bytes. Chains that have none have no such port."""
 

@@ -13,6 +13,7 @@ from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.execution.fees import FeePolicy
 from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.execution.verdict import Refusal
+from sep_ray.intent.intent import Side
 from sep_ray.intent.states import Reason
 from sep_ray.journal.records import Append, Commit
 from sep_ray.portfolio.events import FundsObserved, LedgerBreached
@@ -100,10 +101,10 @@ async def test_p7_a_fill_whose_proceeds_are_reserved_already_waits_for_its_secon
 
 
 async def test_p7_a_revert_that_becomes_a_fill_is_a_fill_and_no_retry_was_sent():
-    """P3, P7: the retry waits until the revert is final, so there is nothing to undo."""
+    """P3, P7: a purchase's retry waits until the revert is final, so there is nothing to undo."""
     sim = Sim()
     await sim.ready()
-    step_id = await sim.add(ETHER)
+    step_id = await sim.add(2_000 * DOLLAR, side=Side.BUY)
     await sim.executor.turn()
     calm = dict(sim.chain.newest.after.pools)
     shock(sim)

@@ -120,11 +120,12 @@ async def test_a_limit_price_is_waited_for_until_the_deadline():
     await sim.check()
 
 
-async def test_a_move_of_the_price_reverts_and_the_step_tries_again_when_that_is_final():
+async def test_a_move_of_the_price_reverts_and_a_purchase_tries_again_when_that_is_final():
     """P3: a reverted transaction may come back with a reorganisation, so a retry waits for it."""
     sim = Sim()
     await sim.ready()
-    step_id = await sim.add(5 * ETHER, constraints=Constraints(max_slippage=Ppm(1_000)))
+    tight = Constraints(max_slippage=Ppm(1_000))
+    step_id = await sim.add(9_000 * DOLLAR, side=Side.BUY, constraints=tight)
     await sim.executor.turn()
     before = dict(sim.chain.newest.after.pools)
     for address, pair in before.items():
@@ -132,7 +133,7 @@ async def test_a_move_of_the_price_reverts_and_the_step_tries_again_when_that_is
     await sim.tick()
     assert (await sim.step(step_id)).status is StepStatus.WORKING
     swap = (await sim.attempts())[-1]
-    assert (swap.status, swap.detail) == (AttemptStatus.REVERTED, "Too little received")
+    assert (swap.status, swap.detail) == (AttemptStatus.REVERTED, "Too much requested")
     await sim.tick()
     assert (await sim.step(step_id)).status is StepStatus.WORKING
     await sim.tick()

@@ -49,6 +49,7 @@ CALM = Circumstances(
     first=True,
     top=True,
     refused=None,
+    doomed=False,
     unsure=False,
     own=True,
     resend_blocks=2,

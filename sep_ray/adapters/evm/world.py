@@ -11,6 +11,7 @@ from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.discovery import find_pools
 from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.endpoints import Access, reach
+from sep_ray.adapters.evm.evidence import EvmEvidence
 from sep_ray.adapters.evm.followed import Lenses
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.engine.executor import World
@@ -103,4 +104,5 @@ async def open_world(
             snapshots=reader,
             finality=chain,
             endpoints=way,
+            evidence=EvmEvidence(way.node),
         )

@@ -16,7 +16,7 @@ from typing import Final
 from sep_ray.adapters.memory.bridge_contract import Reverted, run_bridge
 from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Transaction, from_hex
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import AccountState, Call, Head, Receipt, Settled, Transfer
+from sep_ray.execution.ports import AccountState, Call, Head, Outgoing, Receipt, Settled, Transfer
 from sep_ray.execution.verdict import Accepted, Refusal, Rejected, Verdict
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId, Token
@@ -251,6 +251,41 @@ class MemoryChain:
     async def revert_reason(self, tx_hash: str) -> str:
         """Return what the contract said."""
         return next((b.reasons[tx_hash] for b in self.blocks if tx_hash in b.reasons), "")
+
+    # Evidence
+
+    async def failure(self, account: str, call: Call, at: Head) -> str | None:
+        """Run a call right after a canonical block."""
+        trial = Transaction(
+            tx_hash="0x",
+            raw="0x",
+            sender=account,
+            nonce=0,
+            call=call,
+            gas_limit=GAS_LIMIT,
+            max_fee_wei=0,
+            tip_wei=0,
+            chain_id=self.chain_id,
+        )
+        try:
+            self._at(at).after.copy().run(trial, at.timestamp)
+        except Reverted as reverted:
+            return str(reverted)
+        return None
+
+    async def sent_by(self, account: str, first: int, last: int) -> tuple[Outgoing, ...]:
+        """Return what the account sent in these blocks, by nonce."""
+        return tuple(
+            Outgoing(
+                receipt=receipt,
+                nonce=tx.nonce,
+                cost_wei=receipt.gas_used * receipt.gas_price_wei
+                + (tx.call.value_wei if receipt.succeeded else 0),
+            )
+            for block in self.blocks[first : last + 1]
+            for tx, receipt in zip(block.included, block.receipts, strict=True)
+            if tx.sender == account
+        )
 
     # Snapshots
 
