@@ -67,11 +67,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class _Replacement:
-    """The same nonce for more; `cancel` when it is only to be used up."""
+    """The same nonce for more: by the same call, by a new `plan`, or for nothing (`cancel`)."""
 
     attempt: Attempt
     unsigned: Unsigned
     cancel: bool
+    plan: Plan | None
 
 
 class Launcher:
@@ -284,7 +285,7 @@ class Launcher:
             if unsigned is None:
                 unchanged.append(attempt)
             else:
-                replacements.append(_Replacement(attempt, unsigned, cancel))
+                replacements.append(_Replacement(attempt, unsigned, cancel, plan))
         cleared = await self._clear_replacements(lane, replacements)
         unchanged += [each.attempt for each in replacements if each.attempt.id not in cleared]
         replacements = [each for each in replacements if each.attempt.id in cleared]
@@ -300,7 +301,7 @@ class Launcher:
                     each.attempt,
                     lane.step_of(each.attempt),
                     _marked(version, each.cancel),
-                    plans.get(each.attempt.id),
+                    each.plan,
                 ),
                 cleared[each.attempt.id],
             )
@@ -308,10 +309,10 @@ class Launcher:
         ]
         written = await write_all(self._journal, lane, bookings)
         changed = [b.attempt for b, durable in zip(bookings, written, strict=True) if durable]
+        renewed = {each.attempt.id: each.plan for each in replacements if each.plan is not None}
         for attempt in changed:
             lane.refused.pop(attempt.id, None)
-            if attempt.id in plans:
-                lane.plans[attempt.id] = plans[attempt.id]
+            lane.plans |= {attempt.id: renewed[attempt.id]} if attempt.id in renewed else {}
             self._tell("attempt_bumped", attempt)
         return [*unchanged, *changed]
 
