@@ -22,7 +22,7 @@ HUBS: Final = (("WETH", 18, 3_000.0), ("USDC", 6, 1.0), ("USDT", 6, 1.0), ("WBTC
 TIERS: Final = ((100, 1), (500, 10), (3_000, 60), (10_000, 200))
 TICKS: Final = 24
 """Positions of a concentrated pool."""
-NOISE: Final = 0.4
+NOISE: Final = 0.2
 """Standard deviation of a pool's price around the fair one, in parts of its fee."""
 
 

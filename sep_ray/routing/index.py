@@ -38,6 +38,8 @@ class Index:
     """Edges (directions of pools, two to a pool) in arrays; segments in one list for all.
 
     `depth` of a place on a curve is log(start / w): 0 at the current price, rising as one sells.
+    Amounts are worked out from differences of depth, so that what is small beside a pool's reserves
+    keeps all its digits.
     """
 
     tokens: tuple[str, ...]
@@ -59,7 +61,7 @@ class Index:
     keys: Floats
     first: Ints
     seg_top: Floats
-    seg_inverse: Floats
+    seg_depth: Floats
     seg_liquidity: Floats
     seg_in: Floats
     seg_out: Floats
@@ -73,29 +75,30 @@ class Index:
         """Sell along `edges` until `depth` (0 or more; cut where the edge ends)."""
         depth = np.minimum(depth, self.last[edges])
         place = np.searchsorted(self.keys, edges * STRIDE + depth, side="right") - 1
-        root = self.start[edges] * np.exp(-depth)
-        liquidity = self.seg_liquidity[place]
-        taken = self.seg_in[place] + liquidity * (1.0 / root - self.seg_inverse[place])
-        given = self.seg_out[place] + liquidity * (self.seg_top[place] - root)
-        return Moves(taken / self.keeps[edges], given, root, liquidity)
+        further = np.maximum(depth - self.seg_depth[place], 0.0)
+        liquidity, top = self.seg_liquidity[place], self.seg_top[place]
+        taken = self.seg_in[place] + liquidity / top * np.expm1(further)
+        given = self.seg_out[place] - liquidity * top * np.expm1(-further)
+        return Moves(taken / self.keeps[edges], given, top * np.exp(-further), liquidity)
 
     def sold(self, edges: Ints, amount: Floats) -> Floats:
         """Return what selling `amount` along each of `edges` gives; 0 beyond an edge's end."""
         net = amount * self.keeps[edges]
         place = np.searchsorted(self.keys_in, edges * STRIDE + np.log1p(net), side="right") - 1
+        liquidity, top = self.seg_liquidity[place], self.seg_top[place]
         with np.errstate(divide="ignore", invalid="ignore"):
-            further = (net - self.seg_in[place]) / self.seg_liquidity[place]
-        root = 1.0 / (self.seg_inverse[place] + further)
-        given = self.seg_out[place] + self.seg_liquidity[place] * (self.seg_top[place] - root)
+            further = (net - self.seg_in[place]) / liquidity * top
+            given = self.seg_out[place] + liquidity * top * further / (1.0 + further)
         return np.where(amount < self.full_in[edges], np.nan_to_num(given), 0.0)
 
     def needed(self, edges: Ints, amount: Floats) -> Floats:
         """Return what buying `amount` along each of `edges` takes; infinite beyond an end."""
         place = np.searchsorted(self.keys_out, edges * STRIDE + np.log1p(amount), side="right") - 1
+        liquidity, top = self.seg_liquidity[place], self.seg_top[place]
         with np.errstate(divide="ignore", invalid="ignore"):
-            root = self.seg_top[place] - (amount - self.seg_out[place]) / self.seg_liquidity[place]
-            further = self.seg_liquidity[place] * (1.0 / root - self.seg_inverse[place])
-        taken = (self.seg_in[place] + further) / self.keeps[edges]
+            further = (amount - self.seg_out[place]) / liquidity / top
+            taken = self.seg_in[place] + liquidity / top * further / (1.0 - further)
+        taken = taken / self.keeps[edges]
         return np.where(amount < self.full_out[edges], np.nan_to_num(taken, nan=np.inf), np.inf)
 
 
@@ -142,7 +145,9 @@ def _arrays(curves: list[Curve]) -> dict[str, Any]:
     top = np.concatenate(([0.0], stop[:-1])) if len(stop) else stop
     top[first[:-1]] = start
     depth = np.log(start[edge] / top)
-    taken, given = liquidity * (1.0 / stop - 1.0 / top), liquidity * (top - stop)
+    end = np.log(start[edge] / stop)
+    taken = liquidity / top * np.expm1(end - depth)
+    given = -liquidity * top * np.expm1(depth - end)
     seg_in, seg_out = _before(taken, first), _before(given, first)
     tail = first[1:] - 1
     return {
@@ -154,7 +159,7 @@ def _arrays(curves: list[Curve]) -> dict[str, Any]:
         "keys": edge * STRIDE + depth,
         "first": first,
         "seg_top": top,
-        "seg_inverse": 1.0 / top,
+        "seg_depth": depth,
         "seg_liquidity": liquidity,
         "seg_in": seg_in,
         "seg_out": seg_out,
