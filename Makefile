@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check sim sim-mutants bench docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim sim-mutants bench oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -41,6 +41,9 @@ sim-mutants: install  ## Plant every known bug and see the simulation find it
 
 bench: install  ## Run the benchmarks; results go to bench/results
 	@$(VENV)/python -m bench
+
+oracle: install  ## 100,000 swaps and 1,000 plans against the real contracts, to the unit (minutes)
+	@$(VENV)/python -m bench.oracle $(ORACLE)
 
 docs: install  ## Draw the state machines anew from their tables
 	@$(VENV)/python -m tools.diagrams

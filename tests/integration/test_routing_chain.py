@@ -4,114 +4,30 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from sep_ray.adapters.evm.abi import address_word, addresses, selector, word, words
-from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM, ChainBook
+from bench.oracle import Tally, ask, chain_read, quote_of, random_swaps
+from bench.oracle_plans import random_request
+from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM
 from sep_ray.adapters.evm.encoding import SwapEncoder
-from sep_ray.adapters.evm.multicall import Read
-from sep_ray.adapters.evm.rpc import EvmRpc
-from sep_ray.adapters.evm.v4 import TICK_SPACINGS, key_words
-from sep_ray.execution.verdict import Answered, Lost
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import Asset, Ppm
 from sep_ray.routing.plan import Plan, RouteRequest
 from sep_ray.routing.planner import plan
-from sep_ray.routing.pools.pool import Pool, Quote, Venue
+from sep_ray.routing.pools.pool import Venue
 from sep_ray.routing.prices import mid_price
 from sep_ray.routing.reasons import NoRoute, Reason
-from sep_ray.routing.snapshot import Snapshot
 from tests.fixtures.chains import Pair
 from tests.fixtures.reading import reading
 
 BOTH = pytest.mark.parametrize("chain_id", [ETHEREUM, ARBITRUM])
-QUOTES_PER_POOL = 60
+QUOTES = 1_500
 PLANS = 80
 REFUSALS = (Reason.NO_PATH, Reason.INSUFFICIENT_LIQUIDITY, Reason.OUTSIDE_KNOWN_TICKS)
 WHO = "0x" + "a2" * 20
-EXACT_IN = "quoteExactInputSingle((address,address,uint256,uint24,uint160))"
-EXACT_OUT = "quoteExactOutputSingle((address,address,uint256,uint24,uint160))"
-V4_IN, V4_OUT = (
-    f"quoteExact{which}Single(((address,address,uint24,int24,address),bool,uint128,bytes))"
-    for which in ("Input", "Output")
-)
-UNBOUNDED = (
-    4295128740,
-    1461446703485210103287273052203988822378723970341,
-)
-"""Prices at which a V3 pool has nothing more to give: the contract's own bounds."""
-
-
-def chain_read(book: ChainBook, pool: Pool, token_in: str, amount: int, side: Side) -> Read:
-    """Ask the official contract what this swap would do."""
-    token_out = pool.token1 if token_in == pool.token0 else pool.token0
-    if pool.venue is Venue.UNISWAP_V2:
-        name = "getAmountsOut" if side is Side.SELL else "getAmountsIn"
-        path = addresses([token_in, token_out])
-        data = selector(f"{name}(uint256,address[])") + word(amount) + word(64) + path
-        return book.v2_router, data
-    if pool.venue is Venue.UNISWAP_V4:
-        name = V4_IN if side is Side.SELL else V4_OUT
-        key = key_words(pool.token0, pool.token1, pool.fee_ppm, TICK_SPACINGS[pool.fee_ppm])
-        order = key + word(token_in == pool.token0) + word(amount) + word(256) + word(0)
-        return book.v4_quoter, selector(name) + word(32) + order
-    signature = EXACT_IN if side is Side.SELL else EXACT_OUT
-    tokens = address_word(token_in) + address_word(token_out)
-    data = selector(signature) + tokens + word(amount) + word(pool.fee_ppm) + word(0)
-    return book.v3_quoter, data
-
-
-async def on_chain(rpc: EvmRpc, snapshot: Snapshot, reads: Sequence[Read]) -> list[list[int]]:
-    """Ask each at the snapshot's block; no words where the contract reverts."""
-    at = {"blockHash": snapshot.block_hash}
-    replies = await rpc.replies(
-        [("eth_call", [{"to": to, "data": "0x" + data.hex()}, at]) for to, data in reads]
-    )
-    assert not any(isinstance(reply, Lost) for reply in replies)
-    return [
-        words(bytes.fromhex(str(reply.result)[2:])) if isinstance(reply, Answered) else []
-        for reply in replies
-    ]
-
-
-def random_swaps(snapshot: Snapshot, chance: random.Random):
-    """Amounts from one unit to three times the depth, both directions, both sides."""
-    for pool in snapshot.pools:
-        for number in range(QUOTES_PER_POOL):
-            token_in = (pool.token0, pool.token1)[number % 2]
-            side = (Side.SELL, Side.BUY)[number // 2 % 2]
-            token_out = pool.token1 if token_in == pool.token0 else pool.token0
-            depth = pool.depth(token_in if side is Side.SELL else token_out)
-            yield pool, token_in, int(10 ** chance.uniform(0, len(str(depth * 3)) - 1)), side
-
-
-def quote_of(pool: Pool, token_in: str, amount: int, side: Side) -> Quote | NoRoute:
-    """What we say."""
-    if side is Side.SELL:
-        return pool.exact_in(token_in, amount)
-    return pool.exact_out(token_in, amount)
-
-
-def agree(pool: Pool, token_in: str, amount: int, side: Side, *, said: list[int]) -> bool:
-    """Whether the chain's answer is ours; a refusal of ours must be the chain's too."""
-    sell, quote = side is Side.SELL, quote_of(pool, token_in, amount, side)
-    if isinstance(quote, NoRoute):
-        if quote.reason is Reason.AMOUNT_TOO_SMALL:
-            return said[3 if pool.venue is Venue.UNISWAP_V2 else 0] == 0
-        if quote.reason is Reason.INSUFFICIENT_LIQUIDITY:
-            return not said or said[1] in UNBOUNDED or pool.venue is Venue.UNISWAP_V4
-        return quote.reason is Reason.OUTSIDE_KNOWN_TICKS
-    if pool.venue is Venue.UNISWAP_V2:
-        return said[2:] == [quote.amount_in, quote.amount_out]
-    after = pool.moved(quote)
-    expected = quote.amount_out if sell else quote.amount_in
-    if pool.venue is Venue.UNISWAP_V4:  # its quoter tells the amount and the gas, not the price
-        return said[:1] == [expected]
-    return said[:2] == [expected, getattr(after, "sqrt_price", 0)]
 
 
 @BOTH
@@ -120,45 +36,16 @@ async def test_quotes_equal_the_chains_to_the_unit(chains: Pair, chain_id: int) 
     async with reading(chains, chain_id) as market:
         snapshot = await market.newest()
         assert len(snapshot.pools) == len(chains.pools(chain_id)) > 0
-        swaps = list(random_swaps(snapshot, random.Random(chain_id)))
-        reads = [chain_read(chains.book(chain_id), *swap) for swap in swaps]
-        answers = await on_chain(market.rpc, snapshot, reads)
-    pairs = zip(swaps, answers, strict=True)
-    wrong = [(swap, said) for swap, said in pairs if not agree(*swap, said=said)]
-    assert wrong == []
-    quoted = sum(isinstance(quote_of(*swap), Quote) for swap in swaps)
-    assert quoted > 0.7 * len(swaps) > 300
-
-
-def random_request(snapshot: Snapshot, chance: random.Random, encoder: SwapEncoder) -> RouteRequest:
-    known = sorted({token for pool in snapshot.pools for token in (pool.token0, pool.token1)})
-    sell, buy = (Asset(snapshot.chain_id, each) for each in chance.sample(known, 2))
-    side = chance.choice([Side.SELL, Side.BUY])
-    some: list[list[Venue]] = [[], *([each] for each in Venue), list(Venue)[1:]]
-    venues = chance.choice(some)
-    splits = side is Side.SELL or (bool(venues) and Venue.UNISWAP_V2 not in venues)
-    pool = chance.choice(
-        [
-            p
-            for p in snapshot.pools
-            if (sell if side is Side.SELL else buy).address in (p.token0, p.token1)
-        ]
-    )
-    depth = pool.depth((sell if side is Side.SELL else buy).address)
-    return RouteRequest(
-        sell=sell,
-        buy=buy,
-        amount=max(int(depth * 10 ** chance.uniform(-7, -2)), 1_000),
-        side=side,
-        max_slippage_ppm=Ppm(1_000),
-        deadline_s=snapshot.block_time_s + 3_600,
-        gas_price_wei=chance.choice([0, snapshot.base_fee_wei]),
-        venues=frozenset(venues),
-        mix_venues=encoder.mixes_venues and side is Side.SELL,
-        max_splits=chance.choice([2, 4]) if splits else 1,
-        max_hops=chance.choice([2, 3]),
-        certify=False,
-    )
+        swaps = list(random_swaps(snapshot, random.Random(chain_id), QUOTES))
+        reads = [chain_read(chains.book(chain_id), swap) for swap in swaps]
+        answers = await ask(market.rpc, snapshot, reads)
+    tally = Tally()
+    for swap, said in zip(swaps, answers, strict=True):
+        tally.note(swap, quote_of(swap), said)
+    assert tally.differing == []
+    assert tally.total > 0.7 * len(swaps)
+    assert {venue for venue, _ in tally.compared} == set(Venue)
+    assert tally.crossings > 50
 
 
 def held(pair: Pair, chain_id: int, plan_: Plan) -> tuple[int, int]:
@@ -202,7 +89,7 @@ async def test_plans_swap_what_they_said(chains: Pair, chain_id: int) -> None:
     async with reading(chains, chain_id) as market:
         for _ in range(PLANS):
             snapshot = await market.newest()
-            made = plan(snapshot, random_request(snapshot, chance, encoder))
+            made = plan(snapshot, random_request(snapshot, chance))
             if isinstance(made, NoRoute):
                 assert made.reason in REFUSALS
                 continue
