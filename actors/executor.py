@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 import ray
 from ray.actor import ActorClass, ActorProxy
@@ -23,6 +24,7 @@ from sep_ray.kernel.clock import SystemClock
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import ChainId
 from sep_ray.logs import configure
+from sep_ray.policy.halts import Halt
 from sep_ray.routing.plan import Plan
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
@@ -92,12 +94,32 @@ class ChainExecutorShell:
         return status
 
     @ray.method(concurrency_group="control")
+    def halt(self, halt: Halt) -> bool:
+        """Stop what a halt covers, now, before it is in the database; whether there is an engine.
+
+        Nothing that waits in a queue comes before this: it does not even ask the engine's loop.
+        """
+        executor = self._executor
+        if executor is not None:
+            executor.halts.tell(halt)
+        return executor is not None
+
+    @ray.method(concurrency_group="control")
+    def release(self, halt_id: UUID) -> bool:
+        """Forget a halt that the database no longer has."""
+        executor = self._executor
+        if executor is not None:
+            executor.halts.untell(halt_id)
+            self._host.post(executor.hint)
+        return executor is not None
+
+    @ray.method(concurrency_group="control")
     def stop(self) -> None:
         """End the engine, its leases given back; the actor stays until it is removed."""
         self._host.stop(timeout_s=5.0)
 
 
-_ChainExecutor: ActorClass[ChainExecutorShell] = with_control(ChainExecutorShell, calls=2)
+_ChainExecutor: ActorClass[ChainExecutorShell] = with_control(ChainExecutorShell, calls=4)
 
 
 def start_chain_executor(chain_id: ChainId) -> ActorProxy[ChainExecutorShell]:

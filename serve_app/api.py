@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket
 from sep_ray import __version__
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import Status
-from serve_app import answers, intents, money, system
+from serve_app import answers, intents, money, risk, risk_models, system
 from serve_app.docs import page
 from serve_app.health import Health
 from serve_app.live import live_events
@@ -35,6 +35,7 @@ from serve_app.parts import Parts
 from serve_app.problems import Problem, Wrong
 from serve_app.ranges import path
 from serve_app.respond import problem_response, send_problem
+from serve_app.risk_models import HaltBody, LimitBody
 from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
 from serve_app.stream import Hub
 from serve_app.submit import Noop, Submit, SubmitBatch
@@ -91,6 +92,12 @@ OPERATIONS: Final = (
     Operation(
         "POST", "/v1/strategies/{strategy_id}/stop", system.stop_strategy, answers.StrategyAnswer
     ),
+    Operation("POST", "/v1/halts", risk.halt, risk_models.HaltAnswer, 201, HaltBody, keyed=True),
+    Operation("GET", "/v1/halts", risk.halts, risk_models.HaltsAnswer),
+    Operation("DELETE", "/v1/halts/{halt_id}", risk.release, risk_models.HaltAnswer),
+    Operation("GET", "/v1/limits", risk.limits, risk_models.LimitsAnswer),
+    Operation("POST", "/v1/limits", risk.set_limit, risk_models.LimitAnswer, 201, LimitBody),
+    Operation("DELETE", "/v1/limits/{limit_id}", risk.remove_limit, risk_models.LimitAnswer),
     Operation("GET", "/v1/assets", system.assets, answers.AssetsAnswer),
     Operation("GET", "/v1/whoami", system.whoami, answers.WhoAnswer),
     Operation("GET", "/health", system.health, answers.HealthAnswer),
@@ -100,6 +107,7 @@ ALIASES: Final = ("/v1/intents", "/v1/intents/{intent_id}")
 PARAMETERS: Final = {
     "chain_id": "the number of a chain",
     "check": "true, false",
+    "released": "true, false",
     "limit": f"1..{intents.MAX_PAGE}",
     "state": ", ".join(Status),
     "type": ", ".join(kind for kind in IntentType if kind is not IntentType.BRIDGE),

@@ -147,6 +147,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             probes=probes,
             planner=DryRun(facts, links.quote, book, clock),
             balances=ChainBalances(store, chains, links.accounts, tuple(TOKENS)),
+            line=links,
             nudge=links.nudge,
         )
 

@@ -34,7 +34,7 @@ class Role(IntEnum):
 
     VIEWER = 1  # reads
     TRADER = 2  # submits and cancels intents
-    RISK = 3  # pauses, resumes and stops strategies
+    RISK = 3  # halts, releases, sets limits; pauses, resumes and stops strategies
     ADMIN = 4  # starts strategies (their code runs here) and moves money between them
 
 
@@ -59,6 +59,12 @@ ROUTES: Final[Mapping[tuple[str, str], Role | None]] = {
     ("POST", "/v1/strategies/{strategy_id}/pause"): Role.RISK,
     ("POST", "/v1/strategies/{strategy_id}/resume"): Role.RISK,
     ("POST", "/v1/strategies/{strategy_id}/stop"): Role.RISK,
+    ("POST", "/v1/halts"): Role.RISK,
+    ("GET", "/v1/halts"): Role.VIEWER,
+    ("DELETE", "/v1/halts/{halt_id}"): Role.RISK,
+    ("GET", "/v1/limits"): Role.VIEWER,
+    ("POST", "/v1/limits"): Role.RISK,
+    ("DELETE", "/v1/limits/{limit_id}"): Role.RISK,
     ("GET", "/v1/assets"): Role.VIEWER,
     ("GET", "/v1/whoami"): Role.VIEWER,
     ("WEBSOCKET", "/v1/stream"): Role.VIEWER,

@@ -11,6 +11,7 @@ from serve_app.cli_common import Session, failed
 from serve_app.cli_intent import intent_app, why
 from serve_app.cli_money import portfolio_app
 from serve_app.cli_platform import demo, doctor, down, status, token, up
+from serve_app.cli_risk import halt_app, halts, limits_app, release
 from serve_app.cli_route import route
 from serve_app.cli_sim import sim
 from serve_app.cli_strategy import strategy_app
@@ -24,6 +25,10 @@ app = typer.Typer(
 )
 for command in (up, down, status, doctor, demo, token, why, route, sim):
     app.command()(command)
+app.command()(halts)
+app.command()(release)
+app.add_typer(halt_app, name="halt")
+app.add_typer(limits_app, name="limits")
 app.add_typer(intent_app, name="intent")
 app.add_typer(portfolio_app, name="portfolio")
 app.add_typer(strategy_app, name="strategy")

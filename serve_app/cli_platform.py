@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from serve_app.cli_common import Failure, JsonFlag, facts, mint, session_of, show, table
+from serve_app.cli_risk import loudly, print_halts
 
 
 def up(
@@ -52,6 +53,7 @@ def status(context: typer.Context, as_json: JsonFlag = False) -> None:
             raise typer.Exit(1)
     with session.client() as client:
         answer["health"] = client.health()
+        answer["halts"] = client.get("/v1/halts")["halts"]
         answer["strategies"] = client.get("/v1/strategies")["strategies"]
         answer["open_intents"] = {
             state: len(client.get("/v1/intents", state=state, limit=200)["intents"])
@@ -153,6 +155,9 @@ def _print_status(answer: dict[str, Any]) -> None:
     endpoint = answer.get("endpoints", {}).get("api")
     waiting = ", ".join(f"{count} {state}" for state, count in answer["open_intents"].items())
     facts({"state": health["state"], "api": endpoint, "pid": answer.get("pid"), "open": waiting})
+    if answer["halts"]:
+        typer.secho(loudly(answer["halts"]), fg=typer.colors.RED, bold=True)
+        print_halts(answer["halts"])
     table(
         ("service", "state", "detail"),
         (

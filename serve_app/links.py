@@ -15,6 +15,7 @@ from sep_ray.engine.planning import Trade
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import ChainId
+from sep_ray.policy.halts import Halt
 from sep_ray.routing.plan import Plan
 from sep_ray.routing.reasons import NoRoute
 from serve_app.health import Down
@@ -80,6 +81,25 @@ class Links:
             raise Transient("nobody works on the chain", chain_id=chain_id)
         outcome: Plan | NoRoute = await self._executors[chain_id].ask("quote", trade)
         return outcome
+
+    async def tell(self, halt: Halt) -> dict[str, bool]:
+        """Tell every executor of a halt, all at once; say which of them know it now."""
+        return await self._all("halt", halt)
+
+    async def untell(self, halt_id: UUID) -> None:
+        """Tell every executor that a halt is over."""
+        await self._all("release", halt_id)
+
+    async def _all(self, method: str, *args: object) -> dict[str, bool]:
+        async def one(link: ActorLink) -> bool:
+            try:
+                return bool(await link.ask(method, *args))
+            except Transient:
+                return False  # it reads the database at its next head
+
+        links = self._executors
+        answers = await asyncio.gather(*(one(link) for link in links.values()))
+        return {str(chain_id): said for chain_id, said in zip(links, answers, strict=True)}
 
     async def accounts(self, chain_id: ChainId) -> Sequence[str]:
         """Return the accounts that a chain's executor sends from."""

@@ -13,10 +13,11 @@ from pydantic.json_schema import models_json_schema
 from serve_app.answers import EventAnswer
 from serve_app.auth import ROUTES
 from serve_app.problems import MEDIA_TYPE, TITLES, ProblemAnswer
+from serve_app.risk_models import HaltBody, LimitBody
 from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
 
 REF: Final = "#/components/schemas/{model}"
-BODIES: Final = (IntentBody, BatchBody, AllocationBody, StrategyBody)
+BODIES: Final = (IntentBody, BatchBody, AllocationBody, StrategyBody, HaltBody, LimitBody)
 KEY_HEADER: Final = {
     "name": "Idempotency-Key",
     "in": "header",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from sep_ray.intent.intent import Intent
 from sep_ray.journal.ports import Store
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.policy.halts import Halt
 from serve_app.answers import PlanAnswer
 from serve_app.assets import AssetBook
 from serve_app.auth import Tokens
@@ -38,6 +40,27 @@ class Balances(Protocol):
         """
 
 
+class HaltLine(Protocol):
+    """The quick way to those who send. It may fail: the database tells them too (P10)."""
+
+    async def tell(self, halt: Halt) -> dict[str, bool]:
+        """Tell every chain's executor of a halt; say which of them answered."""
+
+    async def untell(self, halt_id: UUID) -> None:
+        """Tell them that it was released, or never came to be."""
+
+
+class NoLine:
+    """Tells nobody."""
+
+    async def tell(self, halt: Halt) -> dict[str, bool]:
+        """Tell nobody."""
+        return {}
+
+    async def untell(self, halt_id: UUID) -> None:
+        """Tell nobody."""
+
+
 Nudge = Callable[[], None]
 
 
@@ -63,5 +86,6 @@ class Parts:
     planner: Planner | None = None
     balances: Balances | None = None
     trial: Trial = in_own_process
+    line: HaltLine = field(default_factory=NoLine)
     nudge: Nudge = nobody
     """Tells the supervisor that strategies have changed; returns at once."""

@@ -43,6 +43,11 @@ Units = Annotated[
     BeforeValidator(_digits, json_schema_input_type=int | str),
     Field(ge=1, le=MAX_UINT256, description="Smallest units; large ones may come as a string"),
 ]
+Bound = Annotated[
+    int,
+    BeforeValidator(_digits, json_schema_input_type=int | str),
+    Field(ge=0, le=MAX_UINT256, description="Smallest units; large ones may come as a string"),
+]
 DecimalText = Annotated[
     str,
     Field(

@@ -41,7 +41,8 @@ async def test_the_table_of_roles_is_the_table_of_routes():
 
 
 async def ask(api, method, path, headers):
-    where = path.format(intent_id=NOBODY, reference=NOBODY, strategy_id="nobody")
+    named = {"intent_id": NOBODY, "reference": NOBODY, "halt_id": NOBODY}
+    where = path.format(**named, strategy_id="nobody", limit_id="none")
     return await api.client.request(method, where, json=BODIES.get(path, {}), headers=headers)
 
 
