@@ -6,18 +6,16 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
-from sep_ray.kernel.units import MAX_UINT256
 from sep_ray.policy.codes import MEANING, Denial
 from sep_ray.policy.halts import Halt, Mode, Scope
 from sep_ray.policy.limits import MOST_MEMBERS, Kind, Limit, Listed, Measure
 from serve_app.answers import Answer
-from serve_app.schemas import Body, StrategyName, Text, Units
+from serve_app.schemas import Body, Bound, StrategyName, Text
 
 _ID: Final = "01990000-0000-7000-8000-000000000000"
 CODES: Final = "; ".join(f"{code.value}: {MEANING[code]}" for code in Denial)
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Selector = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{8}$")]
-Amount = Annotated[Units, Field(ge=0, le=MAX_UINT256, description="In the measure's smallest unit")]
 
 
 class HaltBody(Body):
@@ -84,7 +82,7 @@ class LimitBody(Body):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     kind: Literal["transaction", "window", "total", "position", "daily_loss", "drawdown", "list"]
     measure: Literal["value", "units", "gas", "count", "ppm", "members"] = Measure.VALUE.value
-    amount: Amount = 0
+    amount: Bound = 0
     window_ms: int | None = None
     strategy_id: StrategyName | None = None
     chain_id: Annotated[int, Field(ge=1)] | None = None
