@@ -35,6 +35,7 @@ AMOUNTS: Final = frozenset(
         "units_out",
         "fee_wei",
         "departed",
+        "left",
         "arrived",
         "refunded",
     }

@@ -31,6 +31,7 @@ SMALL = {
     "arrived_at",
     "at",
     "released_at",
+    "bridge_ms",
     "until",
     "window_ms",
     "departed_at",
