@@ -7,6 +7,7 @@ from hypothesis import settings
 pytest_plugins = [
     "tests.fixtures.chains",
     "tests.fixtures.real_bridging",
+    "tests.fixtures.real_two_chains",
     "tests.fixtures.services",
     "tests.fixtures.stores",
 ]

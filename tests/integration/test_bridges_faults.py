@@ -6,10 +6,7 @@ a transfer; what is reorganised away is taken back; every balance on both chains
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,32 +22,17 @@ from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.devnet.bridges.accounts import RIVAL, STRANGER
 from sep_ray.devnet.bridges.contracts import LIVENESS_S
 from sep_ray.devnet.bridges.sequencer import CHALLENGE_S
-from sep_ray.kernel.errors import Transient
-from sep_ray.settlement.transfer import (
-    DepartureFinalized,
-    DepartureIncluded,
-    DepartureWithdrawn,
-    TransferStatus,
-)
+from sep_ray.kernel.units import ChainId
+from sep_ray.settlement.transfer import TransferStatus
+from tests.fixtures import bridge_cases
+from tests.fixtures.bridge_cases import UNITS, WINDOW_S, refunded
 from tests.fixtures.chains import Pair
-from tests.fixtures.eventually import eventually
-from tests.fixtures.real_bridging import DOLLAR, ETHER, Journey, World, bank, world_of
+from tests.fixtures.real_bridging import ETHER, World, bank, world_of
 
-UNITS = 10_000 * DOLLAR
-AMOUNTS = {"across": UNITS, "hyperlane": UNITS, "arbitrum": ETHER, "cctp": UNITS}
 HOUR = 3_600
-WINDOW = 4 * HOUR
 
 
 # Across: nobody fills, the bridge fills, somebody else fills
-
-
-async def refunded(bridged: World, journey: Journey) -> None:
-    """Let the deadline pass and the bundle come."""
-    bridged.pass_time(WINDOW + 10)
-    await journey.run("EXPIRED_REFUND_DUE")
-    bridged.pass_time(LIVENESS_S + 1)
-    await journey.ends("REFUNDED")
 
 
 @pytest.mark.parametrize("route", ["across", "across-back"])
@@ -67,7 +49,7 @@ async def test_p8_two_refunds_in_one_leaf_go_to_two_transfers(bridged: World) ->
     one = await bridged.depart("across", UNITS)
     two = await bridged.depart("across", 2 * UNITS)
     one.claims_held = two.claims_held = True
-    bridged.pass_time(WINDOW + 10)
+    bridged.pass_time(WINDOW_S + 10)
     for journey in (one, two):
         await journey.run("EXPIRED_REFUND_DUE")
     bridged.pass_time(LIVENESS_S + 1)
@@ -302,86 +284,27 @@ async def apart(new_chains: Callable[..., Pair], tmp_path: Path):
         yield made
 
 
-@pytest.mark.parametrize("route", AMOUNTS)
-async def test_p7_source_reorg_after_departure(apart: World, route: str) -> None:
-    journey = await apart.prepared(route, AMOUNTS[route])
-    journey.transfer = replace(journey.transfer, status=TransferStatus.DEPARTURE_INCLUDED)
-    proof = journey.transfer.departure
-    assert proof is not None
-    apart.pair.rpc(ETHEREUM)("anvil_reorg", 1, [])
-    apart.forget_last(ETHEREUM)
-    with pytest.raises(Transient):
-        await journey.bridge.observe(journey.transfer)
-    journey.take(DepartureWithdrawn(block_hash=proof.block_hash))
-    receipt = apart.send(ETHEREUM, journey.departure_call, 600_000)
-    again = replace(
-        proof,
-        block_number=receipt.block_number,
-        block_hash=receipt.block_hash,
-        tx_hash=receipt.tx_hash,
-    )
-    journey.take(DepartureIncluded(departed=AMOUNTS[route], departure=again))
-    journey.take(DepartureFinalized(block_number=receipt.block_number))
-    journey.finalize()
-    await journey.ends("ARRIVED")
+async def test_p7_source_reorg_after_departure(apart: World) -> None:
+    await bridge_cases.source_reorg(apart, "hyperlane")
 
 
-@pytest.mark.parametrize("route", AMOUNTS)
-async def test_p7_destination_reorg_after_arrival(apart: World, route: str) -> None:
-    journey = await apart.depart(route, AMOUNTS[route])
-    await journey.run("ARRIVAL_INCLUDED")
-    rpc = apart.pair.rpc(ARBITRUM)
-    assert journey.transfer.arrival is not None
-    depth = int(rpc("eth_blockNumber"), 16) - journey.transfer.arrival.block_number + 1
-    rpc("anvil_reorg", depth, [])
-    if journey.claim is not None:
-        apart.forget_last(ARBITRUM)
-    before = len(journey.passed)
-    await journey.turn()
-    assert journey.passed[before] == "IN_FLIGHT", "the credit is taken back"
-    assert journey.transfer.arrived == 0
-    await journey.ends("ARRIVED")
+async def test_p7_destination_reorg_after_arrival(apart: World) -> None:
+    await bridge_cases.destination_reorg(apart, "across")
 
 
-@pytest.mark.parametrize("chain_id", [ETHEREUM, ARBITRUM])
-@pytest.mark.parametrize("route", AMOUNTS)
-async def test_p6_either_chain_down(apart: World, route: str, chain_id) -> None:
-    journey = await apart.depart(route, AMOUNTS[route])
-    os.kill(apart.pair.endpoints[chain_id].pid, signal.SIGTERM)
-    eventually(lambda: not apart.pair.chains.alive(chain_id))
-    apart.down.add(chain_id)
-    for _ in range(3):
-        await journey.turn()
-        apart.pass_time()
-    assert journey.status in ("DEPARTURE_FINAL", "IN_FLIGHT"), "no money moves"
-    apart.pair.chains.restart(chain_id)
-    apart.reconnect()
-    await journey.ends("ARRIVED")
+@pytest.mark.parametrize(("route", "chain_id"), [("across", ETHEREUM), ("arbitrum", ARBITRUM)])
+async def test_p6_either_chain_down(apart: World, route: str, chain_id: ChainId) -> None:
+    await bridge_cases.chain_down(apart, route, chain_id)
 
 
 # The process dies
 
 
-@pytest.mark.parametrize("route", [*AMOUNTS, "arbitrum-back", "across-refund"])
-async def test_p11_process_killed_at_every_state(bridged: World, route: str) -> None:
-    """After every single step our process is a new one, and everybody's who serves bridges."""
-    name, units = route.removesuffix("-refund"), AMOUNTS[route.split("-")[0]]
-    journey = await bridged.depart(name, units)
-    paused = route.endswith("refund")
+@pytest.mark.parametrize("route", ["cctp", "across-refund"])
+async def test_p11_a_new_process_after_every_step(bridged: World, route: str) -> None:
+    await bridge_cases.always_reborn(bridged, route)
 
-    def reborn() -> None:
-        journey.restart()
-        bridged.serve()
-        bridged.wire()
-        bridged.servants.relayer.knobs.paused = paused
 
-    journey.reborn = reborn
-    journey.claims_held = paused
-    if paused:
-        await journey.run("IN_FLIGHT")
-        await refunded(bridged, journey)
-        return
-    if route == "arbitrum-back":
-        await journey.run("IN_FLIGHT")
-        bridged.pass_time(CHALLENGE_S)
-    await journey.ends("ARRIVED")
+@pytest.mark.parametrize("seed", range(3))
+async def test_p8_random_faults_end_and_are_accounted_for(bridged: World, seed: int) -> None:
+    await bridge_cases.random_faults(bridged, 1_000 + seed)

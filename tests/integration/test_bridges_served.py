@@ -1,0 +1,71 @@
+"""The servants of the local bridges work by themselves, rest when idle, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+
+from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
+from sep_ray.adapters.evm.addresses import ARBITRUM
+from sep_ray.adapters.evm.endpoints import Access
+from sep_ray.devnet.bridges.servants import ServedBridges
+from sep_ray.settlement.ports import Arrived
+from tests.fixtures.chains import Pair
+from tests.fixtures.real_bridging import DOLLAR, Journey, World, world_of
+
+UNITS = 1_000 * DOLLAR
+
+
+def urls_of(pair: Pair) -> dict:
+    return {chain_id: each.http for chain_id, each in pair.endpoints.items()}
+
+
+@asynccontextmanager
+async def working(pair: Pair):
+    """A world whose servants work in their own threads, and adapters as the platform makes them."""
+    async with world_of(pair) as world:
+        with ServedBridges(urls_of(pair)) as served:
+            accesses = {chain_id: Access.to(url) for chain_id, url in urls_of(pair).items()}
+            local = ServiceUrls.local(served.url)
+            async with open_bridges(accesses, local, BridgeTerms.local()) as bridges:
+                world.bridges = {each.traits.name: each for each in bridges}
+                yield world, served
+
+
+async def arrives(world: World, journey: Journey) -> Arrived:
+    for _ in range(200):
+        seen = await journey.bridge.observe(journey.transfer)
+        if isinstance(seen, Arrived):
+            return seen
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"it never arrived: {seen}")
+
+
+async def test_they_work_by_themselves_and_survive_a_chain_that_ends(
+    new_chains: Callable[..., Pair], tmp_path
+) -> None:
+    pair = new_chains(mining="interval", block_time_s=0.25, folder=tmp_path / "chains")
+    async with working(pair) as (world, served):
+        assert not served.servants.busy()
+        seen = await arrives(world, await world.prepared("across", UNITS))
+        assert seen.units == UNITS - UNITS // 2_000
+        assert served.servants.busy()
+        pair.chains.restart(ARBITRUM)
+        world.reconnect()
+        seen = await arrives(world, await world.prepared("hyperlane", UNITS))
+        assert seen.units == UNITS
+        assert served.alive
+
+
+def test_they_start_again_on_the_port_they_had(chains: Pair) -> None:
+    first = ServedBridges(urls_of(chains), works=False)
+    url = first.start()
+    first.stop()
+    first.stop()
+    with ServedBridges(urls_of(chains), works=False, port=first.port) as second:
+        assert second.url == url
+        asked = f"{url}/across/suggested-fees?amount=1000000"
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            assert b"totalRelayFee" in answer.read()
