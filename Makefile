@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check sim sim-mutants bench oracle docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim sim-mutants bridges bench oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -35,6 +35,9 @@ ci: install  ## What .ci/run runs: the checks, all suites, the wheel in a clean 
 
 sim: install  ## Simulate 20,000 days on which everything goes wrong; SEEDS=A..B for others
 	@$(VENV)/sep sim --seeds $(or $(SEEDS),0..20000)
+
+bridges: install  ## Every fault of every bridge on real contracts, and random ones
+	@$(VENV)/python -m tools.run_tests bridges
 
 sim-mutants: install  ## Plant every known bug and see the simulation find it
 	@$(VENV)/sep sim --bugs

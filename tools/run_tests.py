@@ -30,10 +30,13 @@ BUDGET_S = {
     "integration": 480,
     "ray": 480,
     "e2e": 900,
+    "bridges": 600,
     "wheel": 600,
 }
 """After how long a suite is ended, so that a hang is a failure with a name and not a lost run."""
-ALL = tuple(name for name in BUDGET_S if name != "wheel")
+APART = frozenset({"bridges", "wheel"})
+"""Suites that run only when they are named."""
+ALL = tuple(name for name in BUDGET_S if name not in APART)
 
 
 @dataclass(frozen=True, slots=True)
