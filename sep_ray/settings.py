@@ -60,6 +60,12 @@ class Settings(BaseSettings):
         False, description="add POST /v1/bench/noop and /v1/bench/route, which do nothing"
     )
 
+    ethereum_data_fee: Literal["none", "op", "arbitrum"] = Field(
+        "none", description="whom to ask what a transaction's bytes cost on the parent chain"
+    )
+    arbitrum_data_fee: Literal["none", "op", "arbitrum"] = Field(
+        "none", description="arbitrum for the real chain; a local one has no such contract"
+    )
     ethereum_block_seconds: float = Field(1.0, ge=0.05, le=60)
     arbitrum_block_seconds: float = Field(0.25, ge=0.05, le=60)
     ethereum_confirmations: int = Field(2, ge=0, le=1_024, description="of what is worth little")

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
+from sep_ray.adapters.evm.data_fees import Kind
 from sep_ray.adapters.evm.endpoints import Access, majority
 from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
 from sep_ray.adapters.evm.world import open_world, rules_of
@@ -41,6 +42,7 @@ class ChainProfile:
     access: Access
     block_seconds: float
     finality: FinalityRule
+    data_fee: Kind = "none"
 
 
 @asynccontextmanager
@@ -59,7 +61,10 @@ async def open_executor(
         finality=chain.finality,
         lease_ttl_ms=settings.lease_ttl_ms,
     )
-    async with open_world(book, chain.access, block_seconds=chain.block_seconds) as world:
+    opened = open_world(
+        book, chain.access, block_seconds=chain.block_seconds, data_fee=chain.data_fee
+    )
+    async with opened as world:
         yield ChainExecutor(
             world,
             store,
@@ -102,6 +107,7 @@ def profile(settings: Settings, chain_id: ChainId) -> ChainProfile:
     return ChainProfile(
         chain_id=chain_id,
         access=access(settings, chain_id),
+        data_fee=settings.ethereum_data_fee if ethereum else settings.arbitrum_data_fee,
         block_seconds=(
             settings.ethereum_block_seconds if ethereum else settings.arbitrum_block_seconds
         ),

@@ -10,7 +10,7 @@ import structlog
 
 from sep_ray.engine.crossing import after_all, append_of
 from sep_ray.engine.lane import Lane
-from sep_ray.engine.launching import Job, Launcher
+from sep_ray.engine.launching import Job, Launcher, with_bytes
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.attempt import Purpose
 from sep_ray.execution.fees import Fees
@@ -62,7 +62,8 @@ class Claimer:
             and each.recipient == lane.account
         ]
         jobs = [await self._job(lane, each) for each in wanted]
-        return await self._launcher.launch(lane, [j for j in jobs if j is not None], fees, head)
+        known = with_bytes([job for job in jobs if job is not None], fees)
+        return await self._launcher.launch(lane, known, fees, head)
 
     async def _job(self, lane: Lane, transfer: Transfer) -> Job | None:
         bridge = self._bridges.get(transfer.bridge)

@@ -108,7 +108,7 @@ class Departer:
         far = self._crossings.fars.get(step.buy.chain_id)
         if far is None:
             return Refused(step=step, reason=Reason.NO_BRIDGE, detail="no bridge reaches the chain")
-        wei = DEPARTURE_GAS * fees.max_fee_wei
+        wei = fees.most_wei(DEPARTURE_GAS)
         if not purse.pays(wei) or not tills.pays(wei):
             return Deferred(step=step, why=f"the treasury's coin does not cover {wei} wei of gas")
         account = tills.place(step.sell, step.amount, wei)
@@ -142,7 +142,7 @@ class Departer:
                 detail = f"a claim takes {claim_wei} wei, {wei} left over there"
                 refusals.append(NoQuote(bridge=quote.bridge, reason="gas", detail=detail))
                 continue
-            own = (quote.departure_gas + APPROVAL_GAS) * fees.max_fee_wei + quote.fee_wei
+            own = fees.most_wei(quote.departure_gas + APPROVAL_GAS, 2) + quote.fee_wei
             gas = _in_target(snapshot, want, par, own + claim_wei)
             offers.append(
                 Offer(quote=quote, traits=self._bridges[quote.bridge].traits, gas_units=gas)
@@ -200,7 +200,7 @@ class Departer:
                 departure = await self._bridges[quote.bridge].depart(quote, want)
         except (Transient, Indeterminate, Rejected, TimeoutError) as error:
             return Deferred(step=step, why=f"{quote.bridge} cannot take it now: {error}")
-        wei = (departure.gas_limit + 2 * APPROVAL_GAS) * fees.max_fee_wei + quote.fee_wei
+        wei = fees.most_wei(departure.gas_limit + 2 * APPROVAL_GAS, 3) + quote.fee_wei
         if not purse.pays(wei):
             return Deferred(step=step, why=f"the treasury's coin does not cover {wei} wei")
         transfer = Transfer(

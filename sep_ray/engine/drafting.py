@@ -128,8 +128,8 @@ def drafted(step: Step, plan: Plan | NoRoute, purse: Purse, tills: Tills, fees: 
             return Deferred(step=step, why="waits for funds on their way")
         detail = f"needs {plan.amount_in}, available {available} of {step.sell}"
         return Refused(step=step, reason=Reason.INSUFFICIENT_BALANCE, detail=detail)
-    gas_limit = swap_gas_limit(plan, step.constraints.max_gas)
-    wei = (gas_limit + 2 * APPROVAL_GAS) * fees.max_fee_wei
+    gas_limit = swap_gas_limit(plan, step.constraints.max_gas, fees.data_gas)
+    wei = fees.most_wei(gas_limit + 2 * APPROVAL_GAS, 3)
     if not purse.pays(wei) or not tills.pays(wei):
         return Deferred(step=step, why=f"the treasury's coin does not cover {wei} wei of gas")
     draft = _bounded(step, plan, available, gas_limit)

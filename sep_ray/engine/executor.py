@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -33,7 +33,9 @@ from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.engine.watching import Watcher
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import (
+    FREE,
     Accounts,
+    Call,
     Calls,
     Chain,
     DataFees,
@@ -61,6 +63,8 @@ log = structlog.get_logger()
 
 TIP_EVERY: Final = 10
 """Heads after which the usual tip is read again."""
+TYPICAL: Final = Call(to="0x" + "ff" * 20, data="0x" + bytes(range(256)).hex() * 3)
+"""What a rollup is asked the price of: 768 bytes that hardly shrink, a swap of two legs."""
 ROUNDS_A_TURN: Final = 16
 """Rounds sent before the next head is looked at."""
 
@@ -172,6 +176,7 @@ class ChainExecutor:
         self._head_at: Millis | None = None
         self._market: WorkingMarket | None = None
         self._tip_wei = 0
+        self._data = FREE
         self._heads_seen = 0
 
     # What others ask
@@ -242,6 +247,7 @@ class ChainExecutor:
         request = trade.request(
             snapshot.block_time_s + self._rules.lifetime_ms // 1_000,
             head.next_base_fee_wei + self._fees(head).tip_wei,
+            self._data,
             mix_venues=self._world.calls.mixes_venues,
         )
         (options,) = await self._planner.options(snapshot, [request])
@@ -314,6 +320,8 @@ class ChainExecutor:
             self._tip_wei = await self._world.accounts.usual_tip()
         self._heads_seen += 1
         self._planner.observe(head.next_base_fee_wei)
+        if self._world.data_fees is not None:
+            (self._data,) = await self._world.data_fees.costs([TYPICAL], head)
         snapshot = await self._world.snapshots.read(head)
         self._take(snapshot)
         ticks = pair_ticks(snapshot, self._rules.tokens, self._clock.now())
@@ -449,7 +457,8 @@ class ChainExecutor:
         return [lane for lane in self.lanes if lane.state is LaneState.READY]
 
     def _fees(self, head: Head) -> Fees:
-        return offer(self._rules.fees, head.next_base_fee_wei, self._tip_wei)
+        fees = offer(self._rules.fees, head.next_base_fee_wei, self._tip_wei)
+        return replace(fees, data_gas=self._data.gas, data_wei=self._data.wei)
 
     @asynccontextmanager
     async def _attempting(self, doing: str, lane: Lane | None = None) -> AsyncIterator[None]:

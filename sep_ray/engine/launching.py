@@ -222,7 +222,7 @@ class Launcher:
         nothing = Job(
             purpose=Purpose.CANCEL,
             call=Call(to=lane.account),
-            gas_limit=PLAIN_GAS,
+            gas_limit=PLAIN_GAS + fees.data_gas,
             deadline=deadline,
         )
         if not holes or not lane.agrees:
@@ -347,11 +347,12 @@ class Launcher:
             return None
         call, gas_limit = self._calls.inside(newest.raw), newest.gas_limit
         if cancel:
-            call, gas_limit = Call(to=lane.account), PLAIN_GAS
+            call, gas_limit = Call(to=lane.account), PLAIN_GAS + fees.data_gas
         elif plan is not None:
             step = lane.step_of(attempt)
             call = self._calls.swap(plan, lane.account)
-            gas_limit = swap_gas_limit(plan, step.constraints.max_gas if step else None)
+            max_gas = step.constraints.max_gas if step else None
+            gas_limit = swap_gas_limit(plan, max_gas, fees.data_gas) + fees.data_gas
         return Unsigned(
             chain_id=lane.chain_id,
             nonce=attempt.nonce,
@@ -378,6 +379,11 @@ class Launcher:
         log.info(event, **names_of(attempt), words=words)
         labels = {"chain_id": str(attempt.chain_id), "purpose": attempt.purpose.value}
         self._meter.count(event, labels)
+
+
+def with_bytes(jobs: Iterable[Job], fees: Fees) -> list[Job]:
+    """Return jobs that may also use the gas a rollup charges for their bytes."""
+    return [replace(job, gas_limit=job.gas_limit + fees.data_gas) for job in jobs]
 
 
 def _ask(job: Job, fees: Fees) -> Ask:

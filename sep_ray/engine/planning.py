@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.ports import Model
-from sep_ray.execution.ports import Head
+from sep_ray.execution.ports import FREE, DataCost, Head
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.journal.records import Tick
 from sep_ray.kernel.clock import Millis
@@ -72,8 +72,10 @@ class Trade:
             constraints=step.constraints,
         )
 
-    def request(self, deadline_s: int, gas_price_wei: int, *, mix_venues: bool) -> RouteRequest:
-        """Return it as routing is asked.
+    def request(
+        self, deadline_s: int, gas_price_wei: int, data: DataCost = FREE, *, mix_venues: bool
+    ) -> RouteRequest:
+        """Return it as routing is asked; `data` is what a rollup charges for its bytes.
 
         A purchase never mixes venues, and is split only where V2 is left out: no router call
         fixes an output across two families, or through V2 pairs beside other legs.
@@ -95,6 +97,8 @@ class Trade:
             mix_venues=mix_venues and selling,
             max_splits=MAX_SPLITS if splits else 1,
             max_hops=MAX_HOPS,
+            data_gas=data.gas,
+            data_wei=data.wei,
         )
 
 

@@ -106,7 +106,7 @@ class Retrier:
         left_ms = min(step.deadline - self._clock.now(), self._rules.lifetime_ms)
         price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
         deadline_s = head.timestamp + -(-left_ms // 1_000)
-        request = Trade.of(step).request(deadline_s, price, mix_venues=mix)
+        request = Trade.of(step).request(deadline_s, price, fees.data, mix_venues=mix)
         (options,) = await self._planner.options(market.now, [request])
         plan = self._planner.decide(options, market)
         if not isinstance(plan, Plan) or plan.amount_in != step.amount:

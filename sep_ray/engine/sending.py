@@ -28,7 +28,7 @@ from sep_ray.engine.drafting import (
 )
 from sep_ray.engine.gate import Gate
 from sep_ray.engine.lane import Lane
-from sep_ray.engine.launching import Job, Launcher
+from sep_ray.engine.launching import Job, Launcher, with_bytes
 from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.rules import ChainRules
 from sep_ray.engine.sieve import Sieve
@@ -123,12 +123,13 @@ class Sender:
         self._sieve.ended = 0
         spending = [self.swap_job(lane, draft) for draft in drafts]
         spending += [self._departure_job(each) for each in departures]
-        spending = await self._sieve.clear(lane, spending, fees)
+        spending = await self._sieve.clear(lane, with_bytes(spending, fees), fees)
         drafts = [job.draft for job in spending if job.draft is not None]
         departures = [job.departing for job in spending if job.departing is not None]
         approvals = await self._approval_jobs(lane, drafts, departures, head)
-        jobs = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
-        jobs += await self._sieve.approve(lane, approvals, spending, fees)
+        moves = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
+        jobs = with_bytes(moves, fees)
+        jobs += await self._sieve.approve(lane, with_bytes(approvals, fees), spending, fees)
         return await self._launcher.launch(lane, jobs, fees, head) + self._sieve.ended
 
     def _room(self, lane: Lane) -> int:
@@ -165,7 +166,7 @@ class Sender:
         price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
         requests = [
             Trade.of(step).request(
-                head.timestamp + -(-self._lifetime(step) // 1_000), price, mix_venues=mix
+                head.timestamp + -(-self._lifetime(step) // 1_000), price, fees.data, mix_venues=mix
             )
             for step in swaps
         ]
@@ -193,7 +194,7 @@ class Sender:
             case Departing():
                 planned.departures[outcome.transfer.sender].append(outcome)
             case Scattered():
-                wei = TRANSFER_GAS * fees.max_fee_wei
+                wei = fees.most_wei(TRANSFER_GAS)
                 for each in tills.gather(step.sell, outcome.reserve, wei):
                     planned.gatherings[each.source].append((step, each))
                 self._wait(step, "waits for its units to come to one account")

@@ -103,7 +103,7 @@ class Watcher:
         left_ms = attempt.deadline - self._clock.now()
         price, mix = head.next_base_fee_wei + fees.tip_wei, self._calls.mixes_venues
         deadline_s = head.timestamp + -(-left_ms // 1_000)
-        request = Trade.of(step).request(deadline_s, price, mix_venues=mix)
+        request = Trade.of(step).request(deadline_s, price, fees.data, mix_venues=mix)
         (options,) = await self._planner.options(market.now, [request])
         plan = self._planner.decide(options, market)
         if not isinstance(plan, Plan) or plan.amount_in > step.reserved:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sep_ray.execution.ports import DataCost
 from sep_ray.kernel.units import Rounding, divide
 
 BUMP_NUMERATOR: Final = 9
@@ -27,10 +28,25 @@ class FeePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fees:
-    """What a transaction offers: at most `max_fee_wei` per gas, of which `tip_wei` as tip."""
+    """What a transaction offers: at most `max_fee_wei` per gas, of which `tip_wei` as tip.
+
+    On a rollup it may use `data_gas` for its bytes on top of its own gas, and pay `data_wei`.
+    """
 
     max_fee_wei: int
     tip_wei: int
+    data_gas: int = 0
+    data_wei: int = 0
+
+    @property
+    def data(self) -> DataCost:
+        """What one transaction's bytes cost."""
+        return DataCost(gas=self.data_gas, wei=self.data_wei)
+
+    def most_wei(self, gas: int, transactions: int = 1) -> int:
+        """Return the most that so much gas in so many transactions can cost."""
+        gas += transactions * self.data_gas
+        return gas * self.max_fee_wei + transactions * self.data_wei
 
 
 def offer(policy: FeePolicy, next_base_fee: int, usual_tip: int) -> Fees:

@@ -22,9 +22,9 @@ SPARE_TICKS: Final = 2
 """Ticks a hop may cross beyond those it was quoted with."""
 
 
-def swap_gas_limit(plan: Plan, max_gas: int | None) -> int:
+def swap_gas_limit(plan: Plan, max_gas: int | None, data_gas: int = 0) -> int:
     """Return a swap's gas limit: by hops and ticks, twice the prediction at least, never above
-    `max_gas`."""
+    `max_gas` together with the `data_gas` that a rollup adds for its bytes."""
     gas = BASE_GAS
     for leg in plan.route.legs:
         for hop in leg.path.hops:
@@ -33,4 +33,4 @@ def swap_gas_limit(plan: Plan, max_gas: int | None) -> int:
             else:
                 gas += V3_HOP_GAS + TICK_GAS * (hop.ticks_crossed + SPARE_TICKS)
     gas = max(gas, 2 * plan.gas_estimate)
-    return gas if max_gas is None else min(gas, max_gas)
+    return gas if max_gas is None else min(gas, max(max_gas - data_gas, 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.verdict import Verdict
@@ -146,6 +146,10 @@ class DataCost:
 
     gas: int = 0
     wei: int = 0
+
+
+FREE: Final = DataCost()
+"""What bytes cost on a chain that is no rollup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

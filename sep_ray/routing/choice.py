@@ -78,7 +78,7 @@ def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | 
         wanted = item.route.amount_in * price.numerator
         if item.route.amount_out * price.denominator < wanted:
             return Lost.BELOW_LIMIT
-    if request.max_gas is not None and cost.gas > request.max_gas:
+    if request.max_gas is not None and cost.gas + request.bytes_gas > request.max_gas:
         return Lost.GAS_ABOVE_MAXIMUM
     return None
 

@@ -20,7 +20,8 @@ class RouteRequest:
     token between the two. `max_gas` is gas units. `mix_venues` lets a path pass through pools of
     several families: what the chain's routers can do is for the caller to know. At most
     `max_splits` legs side by side, each through at most `max_hops` pools (1 to 4). `certify` asks
-    for the upper bound as well.
+    for the upper bound as well. `data_gas` and `data_wei` are what a rollup charges for the
+    transaction's bytes: inside its gas, and beside it.
     """
 
     sell: Asset
@@ -38,6 +39,15 @@ class RouteRequest:
     max_splits: int = 1
     max_hops: int = 2
     certify: bool = True
+    data_gas: int = 0
+    data_wei: int = 0
+
+    @property
+    def bytes_gas(self) -> int:
+        """All that the bytes cost, in gas at `gas_price_wei`, rounded up."""
+        if self.gas_price_wei <= 0:
+            return self.data_gas
+        return self.data_gas + divide(self.data_wei, self.gas_price_wei, Rounding.UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

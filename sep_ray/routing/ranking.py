@@ -53,10 +53,14 @@ class Candidates:
 
 
 def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | None:
-    """Return the price of `gas` in the counted token, rounded up; None where gas has no price."""
+    """Return the price of `gas` in the counted token, rounded up; None where gas has no price.
+
+    What a rollup charges for the bytes is part of it.
+    """
     if gas_value is None:
         return None
-    return convert(gas * request.gas_price_wei, gas_value, Rounding.UP)
+    wei = (gas + request.data_gas) * request.gas_price_wei + request.data_wei
+    return convert(wei, gas_value, Rounding.UP)
 
 
 def net_of(route: Route, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest) -> int:

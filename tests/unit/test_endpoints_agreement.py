@@ -39,6 +39,15 @@ def test_what_is_not_compared_is_not_handed_on():
     assert found.contradictions() == {}
 
 
+def test_whole_blocks_keep_what_their_transactions_say():
+    sent = {"hash": "0x1", "from": "0xAB", "nonce": "0x0", "value": "0x0"}
+    one = {**HEADER, "transactions": [{**sent, "yParity": "0x0"}]}
+    found = ballot(("a", {"result": one}), ("b", {"result": {**HEADER, "transactions": [sent]}}))
+    assert found.decided()[0]["result"]["transactions"] == [{**sent, "from": "0xab"}]
+    other = {**HEADER, "transactions": [{**sent, "nonce": "0x1"}]}
+    assert ballot(("a", {"result": one}), ("b", {"result": other})).missing == 1
+
+
 def test_a_forged_log_is_another_receipt():
     receipt = {"transactionHash": "0x1", "status": "0x1", "blockHash": "0xaa", "logs": []}
     log = {"address": "0x2", "topics": ["0x3"], "data": "0x4", "logIndex": "0x0"}

@@ -42,6 +42,7 @@ RECEIPT: Final = (
     "effectiveGasPrice",
     "l1Fee",
 )
+TRANSACTION: Final = ("hash", "from", "to", "nonce", "value", "input")
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "eth_getBlockByNumber": HEADER,
     "eth_getBlockByHash": HEADER,
@@ -87,6 +88,8 @@ def _plain(method: str, result: Any) -> Any:
     if isinstance(result, list):
         return [_pruned(each, fields) for each in result]
     plain = _pruned(result, fields)
+    if fields is HEADER and result.get("transactions"):
+        plain["transactions"] = [_pruned(each, TRANSACTION) for each in result["transactions"]]
     if fields is RECEIPT:
         plain["logs"] = [_pruned(each, LOG) for each in result.get("logs") or []]
     return plain

@@ -8,6 +8,7 @@ from typing import Final
 
 from sep_ray.adapters.evm.addresses import ChainBook
 from sep_ray.adapters.evm.chain import EvmChain
+from sep_ray.adapters.evm.data_fees import Kind, data_fees
 from sep_ray.adapters.evm.discovery import find_pools
 from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.endpoints import Access, reach
@@ -69,7 +70,7 @@ def lenses_of(book: ChainBook) -> Lenses:
 
 @asynccontextmanager
 async def open_world(
-    book: ChainBook, access: Access, *, block_seconds: float
+    book: ChainBook, access: Access, *, block_seconds: float, data_fee: Kind = "none"
 ) -> AsyncIterator[World]:
     """Connect to a chain, check that it is the right one and find its pools.
 
@@ -105,4 +106,5 @@ async def open_world(
             finality=chain,
             endpoints=way,
             evidence=EvmEvidence(way.node),
+            data_fees=data_fees(data_fee, way.node, book.chain_id),
         )

@@ -16,7 +16,16 @@ from typing import Final
 from sep_ray.adapters.memory.bridge_contract import Reverted, run_bridge
 from sep_ray.adapters.memory.contracts import FAILED_GAS, Contracts, Transaction, from_hex
 from sep_ray.execution.attempt import Signed
-from sep_ray.execution.ports import AccountState, Call, Head, Outgoing, Receipt, Settled, Transfer
+from sep_ray.execution.ports import (
+    AccountState,
+    Call,
+    DataCost,
+    Head,
+    Outgoing,
+    Receipt,
+    Settled,
+    Transfer,
+)
 from sep_ray.execution.verdict import Accepted, Refusal, Rejected, Verdict
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId, Token
@@ -41,7 +50,7 @@ class Block:
 
 
 class MemoryChain:
-    """Answers execution's ports Chain, Finality and Accounts; reads snapshots of its own pairs."""
+    """Answers execution's ports Chain, Finality, Accounts, DataFees; reads its own pairs."""
 
     def __init__(
         self,
@@ -62,6 +71,8 @@ class MemoryChain:
         """Accounts whose transactions are not mined for now."""
         self.blind = False
         """Whether reading the market fails."""
+        self.data_fee_wei = 0
+        """What each transaction pays for its bytes beside its gas, as on the OP stack."""
         self.final_depth: int | None = None
         """How far below the head is final; half of that is safe. None: the chain has no word."""
         self._tokens = tuple(tokens)
@@ -111,6 +122,7 @@ class MemoryChain:
             if base_fee_wei is None
             else base_fee_wei,
             state=self.newest.after.copy(),
+            data_fee_wei=self.data_fee_wei,
         )
         for token, account, units in self._gifts:
             page.give(token, account, units)
@@ -280,12 +292,19 @@ class MemoryChain:
                 receipt=receipt,
                 nonce=tx.nonce,
                 cost_wei=receipt.gas_used * receipt.gas_price_wei
+                + receipt.data_fee_wei
                 + (tx.call.value_wei if receipt.succeeded else 0),
             )
             for block in self.blocks[first : last + 1]
             for tx, receipt in zip(block.included, block.receipts, strict=True)
             if tx.sender == account
         )
+
+    # DataFees
+
+    async def costs(self, calls: Sequence[Call], at: Head) -> tuple[DataCost, ...]:
+        """Return what the bytes of each call cost here, whatever they are."""
+        return tuple(DataCost(wei=self.data_fee_wei) for _ in calls)
 
     # Snapshots
 
@@ -320,10 +339,17 @@ class _Page:
     """A block while it is being written."""
 
     def __init__(
-        self, *, number: int, hash: str, timestamp: int, fee: int, state: Contracts
+        self,
+        *,
+        number: int,
+        hash: str,
+        timestamp: int,
+        fee: int,
+        state: Contracts,
+        data_fee_wei: int,
     ) -> None:
         self.number, self.hash, self.timestamp, self.fee = number, hash, timestamp, fee
-        self.state = state
+        self.state, self.data_fee_wei = state, data_fee_wei
         self.included: list[Transaction] = []
         self.receipts: list[Receipt] = []
         self.reasons: dict[str, str] = {}
@@ -357,7 +383,8 @@ class _Page:
         except Reverted as reverted:
             gas, moved, succeeded = FAILED_GAS, [], False
             self.reasons[tx.tx_hash] = str(reverted)
-        self.state.coins[tx.sender] = self.state.coins.get(tx.sender, 0) - gas * price
+        paid = gas * price + self.data_fee_wei
+        self.state.coins[tx.sender] = self.state.coins.get(tx.sender, 0) - paid
         receipt = Receipt(
             tx_hash=tx.tx_hash,
             block_number=self.number,
@@ -367,6 +394,7 @@ class _Page:
             gas_used=gas,
             gas_price_wei=price,
             transfers=self._log(tx.tx_hash, moved),
+            data_fee_wei=self.data_fee_wei,
         )
         self.included.append(tx)
         self.receipts.append(receipt)
