@@ -15,6 +15,7 @@ from sep_ray.adapters.evm.heads import newest_head
 from sep_ray.adapters.evm.rpc import EvmRpc
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.intent.intent import Side
+from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import Asset, Ppm
 from sep_ray.routing.plan import Plan, RouteRequest
 from sep_ray.routing.planner import plan
@@ -89,9 +90,13 @@ async def execute_plans(
         made = plan(snapshot, random_request(snapshot, chance))
         if not isinstance(made, Plan):
             continue
-        moved = await asyncio.to_thread(_execute, mover, encoder, made)
+        try:
+            moved: tuple[int, int] | str = await asyncio.to_thread(_execute, mover, encoder, made)
+        except Rejected as refused:
+            moved = str(refused)
         if moved != (made.amount_in, made.amount_out):
-            executed.differing.append(f"said {made.amount_in, made.amount_out}, moved {moved}")
+            said = f"{made.side.value} {made.amount_in, made.amount_out} {made.route.hops}"
+            executed.differing.append(f"said {said}, moved {moved}")
         executed.done += 1
         executed.legs[made.side.value, len(made.route.legs)] += 1
         bar(executed.done)

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     confirmation_value: int | None = Field(
         100_000, ge=1, description="dollars for which one more confirmation is asked, up to 64"
     )
+    price_tolerance_ppm: int | None = Field(
+        100_000, ge=1, le=1_000_000, description="a plan may be off an independent price; else any"
+    )
     reorg_depth: int = Field(
         12, ge=1, le=1_024, description="blocks down to which reorganisations are followed"
     )

@@ -60,6 +60,7 @@ async def open_executor(
         block_seconds=chain.block_seconds,
         finality=chain.finality,
         lease_ttl_ms=settings.lease_ttl_ms,
+        price_tolerance_ppm=settings.price_tolerance_ppm,
     )
     opened = open_world(
         book, chain.access, block_seconds=chain.block_seconds, data_fee=chain.data_fee

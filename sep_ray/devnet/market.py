@@ -21,6 +21,8 @@ TICK_SPACING: Final = TICK_SPACINGS
 MAX_TICK: Final = 887_272
 V2_FEE_PPM: Final = 3_000
 FOREVER: Final = 2**48
+OBSERVATIONS: Final = 160
+"""What a seeded V3 pool remembers of its prices: enough for minutes of trades."""
 PRICES: Final[Mapping[str, int]] = {
     "WETH": 3_000_000_000,
     "WBTC": 60_000_000_000,
@@ -194,7 +196,8 @@ def _v3_pool(
         for (half, percent) in _RANGES
         for ticks in (position_ticks(tick, half, TICK_SPACING[fee]),)
     )
-    rpc.transact(list(mints))
+    remember = call_data("increaseObservationCardinalityNext(uint16)", OBSERVATIONS)
+    rpc.transact([*mints, {"from": BANK, "to": pool.address, "data": remember}])
     return pool
 
 

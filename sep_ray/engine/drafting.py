@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from sep_ray.decomposition.step import Step
@@ -27,6 +28,14 @@ PASSING: Final = frozenset(
     }
 )
 """Reasons for having no plan that the next block may cure; the step's deadline bounds them."""
+
+REASONS: Final[Mapping[RouteReason, Reason]] = MappingProxyType(
+    {
+        RouteReason.GAS_ABOVE_MAXIMUM: Reason.GAS_LIMIT,
+        RouteReason.PRICE_GUARD: Reason.PRICE_GUARD,
+    }
+)
+"""What a step ends with for want of a plan; all else is NO_ROUTE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +161,7 @@ def _without_plan(step: Step, none: NoRoute) -> Outcome:
     words = f"{none.reason.value}: {none.detail}" if none.detail else none.reason.value
     if none.reason in PASSING:
         return Deferred(step=step, why=words)
-    reason = Reason.GAS_LIMIT if none.reason is RouteReason.GAS_ABOVE_MAXIMUM else Reason.NO_ROUTE
-    return Refused(step=step, reason=reason, detail=words)
+    return Refused(step=step, reason=REASONS.get(none.reason, Reason.NO_ROUTE), detail=words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

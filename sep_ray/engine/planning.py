@@ -21,6 +21,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.routing.choice import limit_of
 from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
+from sep_ray.routing.guard import guarded
 from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
@@ -217,8 +218,12 @@ def _below_limit(route: Route, request: RouteRequest) -> bool:
 class Planner:
     """Turns requests into plans, asking the cost model once for all of them."""
 
-    def __init__(self, cost_model: Model | None, block_time_ms: int) -> None:
+    def __init__(
+        self, cost_model: Model | None, block_time_ms: int, price_tolerance_ppm: int | None = None
+    ) -> None:
+        """Plans further off an independent price than `price_tolerance_ppm` are refused."""
         self._model = cost_model
+        self._tolerance_ppm = price_tolerance_ppm
         self._block_time_ms = block_time_ms
         self._ewma_wei: int | None = None
 
@@ -244,8 +249,15 @@ class Planner:
     def decide(self, options: Options | NoRoute, market: WorkingMarket) -> Plan | NoRoute:
         """Choose; where earlier trades moved the chosen pools, quote anew on what they leave.
 
-        A path that they made worse by more than a tie is looked for anew, by formula.
+        A path that they made worse by more than a tie is looked for anew, by formula. Whatever
+        is chosen must be near an independent price of the block.
         """
+        plan = self._chosen(options, market)
+        if isinstance(plan, NoRoute):
+            return plan
+        return guarded(plan, market.base, self._tolerance_ppm)
+
+    def _chosen(self, options: Options | NoRoute, market: WorkingMarket) -> Plan | NoRoute:
         if isinstance(options, NoRoute):
             return options
         plan = choose(

@@ -42,6 +42,7 @@ def _written(plan: Plan) -> dict[str, Any]:
         "fee_ppm": plan.fee_ppm,
         "bound": None if plan.bound is None else str(plan.bound),
         "gap_ppm": plan.gap_ppm,
+        "reference": _reference(plan),
         "considered": plan.considered,
         "alternatives": [
             {
@@ -54,6 +55,13 @@ def _written(plan: Plan) -> dict[str, Any]:
             for other in plan.alternatives
         ],
     }
+
+
+def _reference(plan: Plan) -> dict[str, Any] | None:
+    if plan.reference is None:
+        return None
+    source, (numerator, denominator), off_ppm = plan.reference
+    return {"source": source, "price": [str(numerator), str(denominator)], "off_ppm": off_ppm}
 
 
 def _hop(hop: Hop) -> dict[str, Any]:

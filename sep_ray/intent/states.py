@@ -62,6 +62,7 @@ class Reason(StrEnum):
     NO_ROUTE = "no_route"
     BELOW_LIMIT = "below_limit"
     GAS_LIMIT = "gas_limit"
+    PRICE_GUARD = "price_guard"
     REVERTED = "reverted"
     TRIES_SPENT = "tries_spent"
     NO_BRIDGE = "no_bridge"

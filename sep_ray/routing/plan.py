@@ -170,6 +170,8 @@ class Plan:
     * `mid`: units of `buy` per unit of `sell` before fees and impact, numerator and denominator
     * `bound`: the most that any route over the same pools could give for `amount_in`, before gas;
       proven (`bound.py`). None: not asked for
+    * `reference`: an independent price of `sell` in `buy`, whose word it is, and how far the plan
+      is off it in ppm (`guard.py`); None: not asked for, or none to be had
     * `considered`: how many paths were quoted; `alternatives` the best of those that lost
     """
 
@@ -197,6 +199,7 @@ class Plan:
     considered: int
     alternatives: tuple[Alternative, ...] = ()
     bound: int | None = None
+    reference: tuple[str, tuple[int, int], int] | None = None
 
     @property
     def gap_ppm(self) -> int | None:

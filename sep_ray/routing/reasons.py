@@ -32,6 +32,8 @@ class Reason(StrEnum):
     GAS_ABOVE_MAXIMUM = "gas_above_maximum"
     """Every path is predicted to need more gas than allowed."""
     DEADLINE_PASSED = "deadline_passed"
+    PRICE_GUARD = "price_guard"
+    """The plan's price is further from an independent one than is allowed."""
     TRANSFER_FEE = "transfer_fee"
     """A token keeps a part of what is moved: no quote for it can be exact."""
 

@@ -19,8 +19,9 @@ class Snapshot:
 
     `base_fee_wei` is the block's own base fee. `wrapped_native` is the address of the token that
     stands for the chain's coin; without it gas has no price in tokens. `stopped` are pools that
-    are not in `pools` because what is known of them cannot be trusted. The index by token is
-    rebuilt where the snapshot arrives; it does not travel.
+    are not in `pools` because what is known of them cannot be trusted. `means` are mean ticks of
+    V3 pools over the last minutes, by address, weighted by time. The index by token is rebuilt
+    where the snapshot arrives; it does not travel.
     """
 
     chain_id: ChainId
@@ -32,6 +33,7 @@ class Snapshot:
     tokens: tuple[Token, ...]
     wrapped_native: str | None = None
     stopped: tuple[StoppedPool, ...] = ()
+    means: tuple[tuple[str, int], ...] = ()
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
     _index: Index | None = field(init=False, repr=False, compare=False, default=None)
@@ -48,7 +50,8 @@ class Snapshot:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (
             *(self.chain_id, self.block_number, self.block_hash, self.block_time_s),
-            *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native, self.stopped),
+            *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native),
+            *(self.stopped, self.means),
         )
 
     @property
@@ -85,6 +88,7 @@ def _rebuilt(
     tokens: tuple[Token, ...],
     wrapped_native: str | None,
     stopped: tuple[StoppedPool, ...],
+    means: tuple[tuple[str, int], ...],
 ) -> Snapshot:
     return Snapshot(
         chain_id=chain_id,
@@ -96,4 +100,5 @@ def _rebuilt(
         tokens=tokens,
         wrapped_native=wrapped_native,
         stopped=stopped,
+        means=means,
     )

@@ -10,6 +10,7 @@ import pytest
 from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM
 from sep_ray.adapters.evm.heads import newest_head
 from sep_ray.adapters.evm.pool_reads import PoolKey
+from sep_ray.adapters.evm.snapshots import CHECK_EVERY
 from sep_ray.devnet.market import position_ticks
 from sep_ray.devnet.placement import BANK
 from sep_ray.devnet.rpc import call_data
@@ -242,3 +243,21 @@ async def test_a_pool_that_is_none_is_left_out(chains: Pair) -> None:
         odd = Reading(chains, ETHEREUM, reads.rpc, reads.pools)
         snapshot = await odd.newest()
     assert (snapshot.pools, snapshot.block_hash) == (whole.pools, whole.block_hash)
+
+
+@BOTH
+async def test_mean_prices_come_with_the_checks(chains: Pair, chain_id: int) -> None:
+    """Every V3 pool's mean is known after a turn of checks, and lags behind a sudden price."""
+    market = Market(chains, chain_id)
+    async with reading(chains, chain_id) as reads:
+        before = {p.address: p for p in v3_pools(await reads.newest())}
+        pool = next(iter(before.values()))
+        market.swap(pool, pool.token0, pool.depth(pool.token0) // 20)
+        for _ in range(CHECK_EVERY):
+            snapshot = await reads.newest()
+            chains.mine(chain_id)
+    means = dict(snapshot.means)
+    assert set(means) == set(before)
+    (moved,) = [p for p in v3_pools(snapshot) if p.address == pool.address]
+    assert abs(moved.tick - pool.tick) > 500
+    assert abs(means[pool.address] - pool.tick) < abs(moved.tick - pool.tick) // 2

@@ -14,7 +14,9 @@ from sep_ray.adapters.evm.pool_reads import (
     Slot,
     State,
     built,
+    mean_read,
     parse_lens,
+    parse_mean,
     parse_state,
     parse_tick,
     state_reads,
@@ -48,6 +50,7 @@ class Followed:
     """What is known of a pool now, what it was last held against, and whether it stands still.
 
     `applied` are the logs taken in since block `verified`, the last at which the contract agreed.
+    `mean` is the V3 pool's mean tick as of that block, where it tells one.
     """
 
     key: PoolKey
@@ -55,6 +58,7 @@ class Followed:
     book: TickBook | None = None
     stop: StoppedPool | None = None
     verified: int = -1
+    mean: int | None = None
     applied: set[tuple[str, int]] = field(default_factory=set)
 
     @property
@@ -117,6 +121,7 @@ class Check:
             *self._state,
             *(word_read(key, n, lenses.tick_lens, lenses.v4_state) for n in self._words),
             *(tick_read(key, tick, lenses.v4_state) for tick in self._ticks),
+            *((mean_read(key),) if key.venue is Venue.UNISWAP_V3 else ()),
         )
 
     def difference(self, parts: Sequence[bytes | None]) -> str:
@@ -129,6 +134,9 @@ class Check:
         if theirs != ours:
             return f"we follow {ours}, the contract says {theirs}"
         rest = parts[len(self._state) :]
+        if key.venue is Venue.UNISWAP_V3:
+            self.followed.mean = parse_mean(rest[-1])
+            rest = rest[:-1]
         if any(part is None for part in rest):
             return "ticks cannot be read"
         found = [part for part in rest if part is not None]

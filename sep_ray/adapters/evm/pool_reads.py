@@ -20,6 +20,9 @@ _SLOT0: Final = selector("slot0()")
 _LIQUIDITY: Final = selector("liquidity()")
 _RESERVES: Final = selector("getReserves()")
 _LENS: Final = selector("getPopulatedTicksInWord(address,int16)")
+_OBSERVE: Final = selector("observe(uint32[])")
+MEAN_SECONDS: Final = 120
+"""What mean prices are taken over."""
 _V4_SLOT0: Final = selector("getSlot0(bytes32)")
 _V4_LIQUIDITY: Final = selector("getLiquidity(bytes32)")
 _V4_BITMAP: Final = selector("getTickBitmap(bytes32,int16)")
@@ -91,6 +94,23 @@ def word_read(key: PoolKey, number: int, tick_lens: str, v4_state: str) -> Read:
     if key.venue is Venue.UNISWAP_V4:
         return v4_state, _V4_BITMAP + bytes.fromhex(key.address[2:]) + place
     return tick_lens, _LENS + address_word(key.address) + place
+
+
+def mean_read(key: PoolKey) -> Read:
+    """Return the call that tells a V3 pool's cumulated ticks, then and now."""
+    data = word(32) + word(2) + word(MEAN_SECONDS) + word(0)
+    return key.address, _OBSERVE + data
+
+
+def parse_mean(data: bytes | None) -> int | None:
+    """Return the mean tick, rounded down (OracleLibrary.consult); None where it is not known.
+
+    A pool that keeps few observations reverts when it has traded since.
+    """
+    ints = words(data or b"")
+    if len(ints) < 5 or ints[2] != 2:
+        return None
+    return (signed(ints[4]) - signed(ints[3])) // MEAN_SECONDS
 
 
 def parse_lens(data: bytes) -> list[Tick]:

@@ -319,6 +319,11 @@ class SnapshotReader:
             tokens=self._tokens,
             wrapped_native=self._wrapped_native,
             stopped=tuple(each.stop for each in self._pools.values() if each.stop is not None),
+            means=tuple(
+                (each.key.address, each.mean)
+                for each in self._pools.values()
+                if each.usable and each.mean is not None
+            ),
         )
 
     def _pool(self, followed: Followed, head: Head) -> Pool | None:

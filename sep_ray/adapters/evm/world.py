@@ -37,6 +37,7 @@ def rules_of(
     block_seconds: float,
     finality: FinalityRule,
     lease_ttl_ms: int = 3_000,
+    price_tolerance_ppm: int | None = None,
 ) -> ChainRules:
     """Return the rules for a chain of a book: what is a matter of time counted in its blocks."""
     block_ms = max(int(block_seconds * 1_000), 1)
@@ -56,6 +57,7 @@ def rules_of(
         stall_blocks=max(LEAST_STALL_BLOCKS, -(-STALL_MS // block_ms)),
         patience_blocks=max(finality.confirmations + 2, -(-PATIENCE_MS // block_ms)),
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
+        price_tolerance_ppm=price_tolerance_ppm,
         lease_ttl_ms=lease_ttl_ms,
         lease_margin_ms=min(500, lease_ttl_ms // 4),
         fees=FeePolicy(least_tip_wei=ETHEREUM_TIP_WEI if book.chain_id == 1 else 0),
