@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check sim sim-mutants bridges bench oracle docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim sim-mutants bridges bench bench-routing oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -47,6 +47,9 @@ bench: install  ## Run the benchmarks; results go to bench/results
 
 oracle: install  ## 100,000 swaps and 1,000 plans against the real contracts, to the unit (minutes)
 	@$(VENV)/python -m bench.oracle $(ORACLE)
+
+bench-routing: install  ## Time routing and its gaps; its peer cvxpy comes with install-train
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/python -m bench routing
 
 docs: install  ## Draw the state machines anew from their tables
 	@$(VENV)/python -m tools.diagrams

@@ -20,7 +20,7 @@ from asyncpg import PostgresError
 from httpx import HTTPError
 from rich.console import Console
 
-from bench import api, density, halt, idle, lane, latency, strategies
+from bench import api, density, halt, idle, lane, latency, routing, strategies
 from bench.place import Place, folder, own_settings, running
 from bench.report import Figure, show, write
 from sep_ray.kernel.errors import SepError
@@ -37,6 +37,7 @@ ON_PLATFORM: Final[Mapping[str, Callable[[Place], list[Figure]]]] = {
 ALONE: Final[Mapping[str, Callable[[Path], list[Figure]]]] = {
     "packed": strategies.run,
     "lane": lane.run,
+    "routing": routing.run,
 }
 NAMES: Final = (*ON_PLATFORM, *ALONE)
 FAILURES: Final = (

@@ -49,7 +49,7 @@ class Search:
 def search(snapshot: Snapshot, request: RouteRequest) -> Search:
     """Quote the paths of at most `max_hops` pools, no token met twice, shorter ones first."""
     result = Search()
-    paths = list(islice(_paths(snapshot, request), FEW + 1))
+    paths = list(islice(every_path(snapshot, request), FEW + 1))
     if len(paths) > FEW:
         paths = _ranked(snapshot, request) or paths
     for pools in paths:
@@ -85,7 +85,8 @@ def _ranked(snapshot: Snapshot, request: RouteRequest) -> list[tuple[Pool, ...]]
     ]
 
 
-def _paths(snapshot: Snapshot, request: RouteRequest) -> Iterator[tuple[Pool, ...]]:
+def every_path(snapshot: Snapshot, request: RouteRequest) -> Iterator[tuple[Pool, ...]]:
+    """Yield all that a request allows, shorter ones first."""
     distance = _distances(snapshot, request.buy.address, request.max_hops)
     for hops in range(1, request.max_hops + 1):
         yield from _extended(snapshot, request, distance, (), request.sell.address, hops)
