@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -85,7 +84,7 @@ async def three(pair: Pair, **options: object) -> AsyncIterator[Three]:
         if options.pop("hide", False):
             options["private"] = private.http
         access = Access(urls=tuple(p.http for p in proxies), needed=2, **options)  # type: ignore[arg-type]
-        way = await stack.enter_async_context(reach(access, 0.02, timeout_s=2.0))
+        way = await stack.enter_async_context(reach(access, 0.02, timeout_s=60.0))
         yield Three(pair, [*proxies, private], way, EvmChain(way.node, way.feed))
 
 
@@ -156,10 +155,13 @@ async def test_reads_go_on_while_endpoints_fail_and_the_slow_are_not_waited_for(
         assert await place.chain.usual_tip() >= 0
         assert await place.chain.head()
         place.proxies[0].rules.clear()
-        place.proxies[0].add(Rule(fault=Fault.DELAY, delay_ms=1_500))
-        started = time.monotonic()
-        assert await place.chain.headers([1])
-        assert time.monotonic() - started < 1.4
+        place.proxies[0].add(Rule(fault=Fault.DELAY, delay_ms=60_000))
+        async with asyncio.timeout(30):
+            assert await place.chain.headers([1])
+        struck = place.proxies[0].rules.counts["delay"]
+        for _ in range(3):
+            await place.chain.headers([1])
+        assert place.proxies[0].rules.counts["delay"] == struck
 
 
 async def test_a_refusal_all_share_is_a_refusal(pair: Pair) -> None:
@@ -191,12 +193,11 @@ async def test_bytes_reach_all_and_one_that_takes_them_is_enough(pair: Pair) -> 
 
 async def test_a_slow_endpoint_does_not_hold_up_what_another_took(pair: Pair) -> None:
     async with three(pair) as place:
-        place.proxies[0].add(Rule(fault=Fault.DELAY, methods=(SEND,), delay_ms=1_500))
+        place.proxies[0].add(Rule(fault=Fault.DELAY, methods=(SEND,), delay_ms=60_000))
         signed = await place.sign(0)
-        started = time.monotonic()
-        (found,) = await place.chain.send([signed])
+        async with asyncio.timeout(30):
+            (found,) = await place.chain.send([signed])
         assert isinstance(found, verdict.Accepted)
-        assert time.monotonic() - started < 1.4
 
 
 async def next_heads(place: Three, count: int, seconds: float = 10.0) -> list[Head]:

@@ -8,10 +8,12 @@ import pytest
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.endpoints import Access
+from sep_ray.adapters.evm.heads import parse_head
 from sep_ray.adapters.evm.signer import LocalSigner
 from sep_ray.adapters.evm.world import open_world, rules_of
 from sep_ray.adapters.memory import MemoryStore
 from sep_ray.decomposition.step import StepStatus
+from sep_ray.devnet.faults import Fault, FaultProxy, Rule
 from sep_ray.devnet.rpc import call_data
 from sep_ray.engine.executor import ChainExecutor
 from sep_ray.engine.finality import FinalityRule
@@ -19,6 +21,7 @@ from sep_ray.engine.lane import LaneState
 from sep_ray.execution.attempt import AttemptStatus
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.kernel.clock import SystemClock
+from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.ids import SystemIds
 from sep_ray.kernel.units import Ppm
 from tests.fixtures.journal_of_steps import StepBook
@@ -82,10 +85,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(pair, chain_id=ETHEREUM, store=None, **rules):
-    endpoint = pair.endpoints[chain_id]
-    book = BOOKS[chain_id]
-    async with open_world(book, Access.to(endpoint.http), block_seconds=0.25) as world:
+async def desk(pair, chain_id=ETHEREUM, store=None, access=None, **rules):
+    access = access or Access.to(pair.endpoints[chain_id].http)
+    async with open_world(BOOKS[chain_id], access, block_seconds=0.25) as world:
         made = Desk(pair, chain_id, world, store or MemoryStore(SystemClock()), **rules)
         await made.fund()
         yield made
@@ -121,6 +123,42 @@ async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
         attempts = await at.store.attempts_of(steps)
         assert {a.status for a in attempts} == {AttemptStatus.FINAL}
         await at.reconcile()
+
+
+async def test_p7_endpoints_that_lie_lag_and_die_never_make_the_engine_credit(new_chains):
+    """P7, P8: one liar of three changes nothing; with no majority nothing moves until there is."""
+    pair = new_chains()
+    url = pair.url(ETHEREUM)
+    async with FaultProxy(url) as liar, FaultProxy(url) as other:
+        access = Access(urls=(liar.http, other.http, url), needed=2)
+        async with desk(pair, access=access) as at:
+            forged = {"status": "0x1", "logs": [], "gasUsed": "0x1"}
+            receipts = ("eth_getTransactionReceipt",)
+            liar.add(Rule(fault=Fault.FORGE, methods=receipts, result=forged))
+            liar.add(Rule(fault=Fault.ANSWER, methods=("eth_getBalance",), result="0x" + "f" * 16))
+            liar.add(Rule(fault=Fault.LIE))
+            first = await at.add("WETH", "USDC", 10**18)
+            await at.executor.turn()
+            await at.tick(3)
+            step = await at.store.step(first)
+            assert (step.status, step.bought) == (StepStatus.DONE, step.quoted)
+            await at.reconcile()
+            second = await at.add("WETH", "USDC", 10**18)
+            await at.executor.turn()
+            other.add(Rule(fault=Fault.LAG, blocks=2))
+            head = pair.rpc(ETHEREUM)("eth_getBlockByNumber", "latest", False)
+            pair.mine(ETHEREUM)
+            with pytest.raises(Transient, match="do not agree"):
+                await at.world.chain.headers([int(head["number"], 16)])
+            await at.executor.on_head(parse_head(head))
+            assert (await at.store.step(second)).status is StepStatus.WORKING
+            other.rules.clear()
+            liar.rules.clear()
+            liar.add(Rule(fault=Fault.CUT))
+            await at.tick(3)
+            step = await at.store.step(second)
+            assert (step.status, step.bought) == (StepStatus.DONE, step.quoted)
+            await at.reconcile()
 
 
 async def test_a_price_that_moved_reverts_with_its_reason_and_is_tried_again(new_chains):

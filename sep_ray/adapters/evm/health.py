@@ -45,6 +45,11 @@ class Health:
         before = self.latency_s
         self.latency_s = seconds if before is None else before + WEIGHT * (seconds - before)
 
+    def outrun(self, seconds: float) -> None:
+        """Note that others answered meanwhile: it takes so long at the least."""
+        if self.latency_s is None or seconds > self.latency_s:
+            self.latency_s = seconds
+
     def failed(self, why: str) -> None:
         """Note that no answer came."""
         rest = min(FIRST_REST_S * 2 ** min(self.failures, 16), LONGEST_REST_S)

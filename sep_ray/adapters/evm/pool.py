@@ -8,7 +8,9 @@ that answers. Signed bytes go to all of them. Implements `Node`, so nothing abov
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -129,14 +131,14 @@ class EndpointPool:
     async def _vote(self, ballot: Ballot, calls: Sequence[Call]) -> None:
         """Ask as many as are needed, and one more for each that is slow, silent or differs."""
         waiting = self._ranked()
-        running: dict[asyncio.Task[list[Any]], str] = {}
-        spare = 0
+        running: dict[asyncio.Task[list[Any]], int] = {}
+        spare, started = 0, time.monotonic()
         try:
             while ballot.missing and (waiting or running):
                 while waiting and len(running) < ballot.missing + spare:
                     place = waiting.pop(0)
                     asked = asyncio.create_task(self.endpoints[place].answers(calls))
-                    running[asked] = self._names[place]
+                    running[asked] = place
                 done, _ = await asyncio.wait(
                     running,
                     timeout=self._patience() if waiting else None,
@@ -144,10 +146,11 @@ class EndpointPool:
                 )
                 spare += not done
                 for task in done:
-                    _count(ballot, running.pop(task), task)
+                    _count(ballot, self._names[running.pop(task)], task)
         finally:
-            for task in running:
+            for task, place in running.items():
                 task.cancel()
+                self.endpoints[place].health.outrun(time.monotonic() - started)
 
     def _patience(self) -> float:
         known = [e.health.latency_s for e in self.endpoints if e.health.latency_s is not None]
@@ -160,36 +163,38 @@ class EndpointPool:
         Each may know another one: of the numbers they name, the highest counts that is not above
         those of `needed` of them, and then they must agree on that block.
         """
-        numbers, absent, silent = await self._numbers(tag)
-        if len(numbers) < self.needed:
-            if len(absent) >= self.needed:
+        told = await self._numbers(tag)
+        if len(told.numbers) < self.needed:
+            if len(told.absent) >= self.needed:
                 return {"result": None}
-            raise Transient("endpoints do not agree", tag=tag, evidence="; ".join(silent))
-        number = sorted(numbers, reverse=True)[self.needed - 1]
+            evidence = "; ".join(told.silent)
+            raise Transient("endpoints do not agree", tag=tag, evidence=evidence)
+        number = sorted(told.numbers, reverse=True)[self.needed - 1]
         (answer,) = await self._agreed([(BY_TAG, [hex(number), False])])
         return answer
 
-    async def _numbers(self, tag: str) -> tuple[list[int], list[str], list[str]]:
-        """Ask all for a tag: the numbers they name, who has no such block, and who is silent."""
+    async def _numbers(self, tag: str) -> _Told:
+        """Ask all for the block of a tag."""
         call = (BY_TAG, [tag, False])
-        tasks = {asyncio.create_task(each.answers([call])): each.host for each in self.endpoints}
-        numbers: list[int] = []
-        absent: list[str] = []
-        silent: list[str] = []
+        tasks = {asyncio.create_task(each.answers([call])): each for each in self.endpoints}
+        told = _Told([], [], [])
         patience = None
         while tasks:
             done, _ = await asyncio.wait(
                 tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
-                _sort(task, tasks.pop(task), numbers, absent, silent)
+                endpoint = tasks.pop(task)
+                number = told.take(task, endpoint.host)
+                if tag == "latest" and number is not None:
+                    endpoint.health.head = number
             if not done:
                 break
-            if max(len(numbers), len(absent)) >= self.needed:
+            if max(len(told.numbers), len(told.absent)) >= self.needed:
                 patience = self._patience()
         for task in tasks:
             task.cancel()
-        return numbers, absent, silent
+        return told
 
     def _quarantine(self, name: str, evidence: str) -> None:
         rpc = self.endpoints[self._names.index(name)]
@@ -224,19 +229,24 @@ def _count(ballot: Ballot, name: str, task: asyncio.Task[list[Any]]) -> None:
         ballot.abstain(name, str(error))
 
 
-def _sort(
-    task: asyncio.Task[list[Any]],
-    host: str,
-    numbers: list[int],
-    absent: list[str],
-    silent: list[str],
-) -> None:
-    try:
-        (answer,) = task.result()
-        reply = answer.get("result", answer)
-        if reply is None or "error" in answer:
-            absent.append(host)
-        else:
-            numbers.append(int(reply["number"], 16))
-    except (SepError, LookupError, ValueError, TypeError, AttributeError) as error:
-        silent.append(f"{host}: {error}")
+@dataclass(slots=True)
+class _Told:
+    """The numbers that endpoints name for a tag, who has no such block, and who is silent."""
+
+    numbers: list[int]
+    absent: list[str]
+    silent: list[str]
+
+    def take(self, task: asyncio.Task[list[Any]], host: str) -> int | None:
+        """Read an endpoint's answer; return its number."""
+        try:
+            (answer,) = task.result()
+            if "error" in answer or answer["result"] is None:
+                self.absent.append(host)
+                return None
+            number = int(answer["result"]["number"], 16)
+        except (SepError, LookupError, ValueError, TypeError, AttributeError) as error:
+            self.silent.append(f"{host}: {error}")
+            return None
+        self.numbers.append(number)
+        return number
