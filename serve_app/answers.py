@@ -362,6 +362,10 @@ class PlanStep(Answer):
     path: list[str]
     gas: int
     impact_bp: float
+    upper_bound: AmountAnswer | None = Field(
+        description="The most that any route over the same pools could give, before gas"
+    )
+    gap_bp: float | None = Field(description="How far `buy` stays behind the upper bound")
     due: int
     detail: str
 

@@ -65,19 +65,25 @@ class DryRun:
 
     def _step(self, step: Step, plan: Plan) -> PlanStep:
         limited = plan.buy if plan.side is Side.SELL else plan.sell
-        hops = [hop for leg in plan.route.legs for hop in leg.path.hops]
+        legs = plan.route.legs
+        shares = [f"{leg.share_ppm / 10_000:g} %: " if len(legs) > 1 else "" for leg in legs]
+        hops = [
+            (share, hop) for share, leg in zip(shares, legs, strict=True) for hop in leg.path.hops
+        ]
         return PlanStep(
             sell=amount(self._book, plan.sell, plan.amount_in),
             buy=amount(self._book, plan.buy, plan.amount_out),
             limit=amount(self._book, limited, plan.limit),
             path=[
-                f"{self._symbol(step.chain_id, hop.token_in)} to "
+                f"{share}{self._symbol(step.chain_id, hop.token_in)} to "
                 f"{self._symbol(step.chain_id, hop.token_out)} by {hop.venue.value} "
                 f"{hop.fee_ppm / 10_000:g} % {hop.pool}"
-                for hop in hops
+                for share, hop in hops
             ],
             gas=plan.gas_estimate,
             impact_bp=round(plan.impact_ppm / 100, 4),
+            upper_bound=None if plan.bound is None else amount(self._book, plan.buy, plan.bound),
+            gap_bp=None if plan.gap_ppm is None else plan.gap_ppm / 100,
             due=step.due,
             detail=f"best of {plan.considered} paths, cost estimated by {plan.estimated_by}",
         )

@@ -194,10 +194,10 @@ def _planned(text: str, about: Context) -> str:
     """Say what a plan holds; a text of another form is given as it is."""
     try:
         plan = json.loads(text)
-        hops = [hop for leg in plan["legs"] for hop in leg["hops"]]
-        through = ", then ".join(
-            f"{hop['venue']} {int(hop['fee_ppm']) / 10_000:g} % ({_short(hop['pool'])})"
-            for hop in hops
+        through = "; ".join(_leg(leg, len(plan["legs"])) for leg in plan["legs"])
+        gap = plan.get("gap_ppm")
+        proven = (
+            "" if gap is None else f", within {int(gap) / 100:g} bp of what any route could give"
         )
         selling = plan["side"] == Side.SELL.value
         worst = (about.into if selling else about.out)(int(plan["limit"]))
@@ -205,10 +205,19 @@ def _planned(text: str, about: Context) -> str:
             f"{about.out(int(plan['amount_in']))} for {about.into(int(plan['amount_out']))} "
             f"through {through}, {'at least' if selling else 'at most'} {worst}, about "
             f"{plan['gas_estimate']} gas; best of {plan['considered']} paths at block "
-            f"{plan['block_number']}, cost by {plan['estimated_by']}"
+            f"{plan['block_number']}{proven}, cost by {plan['estimated_by']}"
         )
     except (ValueError, KeyError, TypeError):
         return text[:MOST_OF_A_PLAN]
+
+
+def _leg(leg: dict[str, Any], legs: int) -> str:
+    """Say which pools a leg of a plan passes, and its share where there are several."""
+    share = f"{int(leg['share_ppm']) / 10_000:g} % by " if legs > 1 else ""
+    return share + ", then ".join(
+        f"{hop['venue']} {int(hop['fee_ppm']) / 10_000:g} % ({_short(hop['pool'])})"
+        for hop in leg["hops"]
+    )
 
 
 def _prepared(event: AttemptPrepared, _: Context) -> str:
