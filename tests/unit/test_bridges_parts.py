@@ -107,10 +107,8 @@ def test_refunds_go_to_deposits_in_the_order_in_which_they_lapsed() -> None:
 def test_no_refund_is_given_out_twice() -> None:
     chance = random.Random(5)
     for _ in range(200):
-        deposits = [
-            deposit(n, chance.randint(1, 9), chance.randint(1, 5))
-            for n in range(chance.randint(1, 6))
-        ]
+        count = chance.randint(1, 6)
+        deposits = [deposit(n, chance.randint(1, 9), chance.randint(1, 5)) for n in range(count)]
         payments = [(chance.randint(1, 9), log_at(n)) for n in range(chance.randint(0, 6))]
         given = matched(deposits, payments)
         units = sum(each.input_amount for each in deposits if each.deposit_id in given)
@@ -177,6 +175,9 @@ class _Silent:
 
     async def batch(self, calls):
         return [[] for _ in calls]
+
+    async def replies(self, calls):
+        return []
 
 
 async def test_what_a_node_does_not_know_is_asked_again() -> None:

@@ -121,7 +121,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_settings_exist(page: Path) -> None:
     known = {f"SEP_{name.upper()}" for name in Settings.model_fields}
-    known |= {"SEP_DATA_DIR", "SEP_URL", "SEP_TOKEN"}
+    known |= {"SEP_DATA_DIR", "SEP_URL", "SEP_TOKEN", "SEP_CRASH_POINTS"}
     assert set(re.findall(r"\bSEP_[A-Z_]+\b", page.read_text())) <= known
 
 
