@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-import rlp
+import rlp  # type: ignore[import-untyped]  # it has no types
 from aiohttp import web
 from eth_utils.crypto import keccak
 
