@@ -16,7 +16,7 @@ import structlog
 from sep_ray.engine.expecting import expectations, left_to_settlement
 from sep_ray.engine.lane import PENDING, Lane
 from sep_ray.engine.rules import ChainRules
-from sep_ray.execution.ports import Accounts, Chain, Head, Transfer
+from sep_ray.execution.ports import Accounts, Chain, Evidence, Head, Transfer
 from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger, Transfers
 from sep_ray.journal.records import Append, Commit, VersionConflict
 from sep_ray.kernel.clock import Clock
@@ -57,7 +57,8 @@ class Observed:
 class Auditor:
     """Compares one account with the ledger. Keeps what it booked until that is final.
 
-    A disagreement does not last while a transaction of another account of ours is not booked.
+    A disagreement is no breach while a transaction of another account of ours is not booked, or
+    while an attempt of this one waits for a person anyway.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Auditor:
         store: AuditStore,
         clock: Clock,
         rules: ChainRules,
+        evidence: Evidence | None = None,
     ) -> None:
+        self._evidence = evidence
         self._lane = lane
         self._chain = chain
         self._accounts = accounts
@@ -116,7 +119,7 @@ class Auditor:
             self._off_since = head.number
             log.warning("ledger_off", account=self._lane.account, off=_text(off))
         patient = head.number - self._off_since < self._rules.patience_blocks
-        patient = patient and not self._lane.torn
+        patient = (patient or bool(self._lane.undecided())) and not self._lane.torn
         if not patient and not self._lane.breached:
             await self._breach(head, held, totals, off)
         return False
@@ -128,10 +131,11 @@ class Auditor:
 
         What is an arrival of a transfer under way is left to the settlement.
         """
-        tokens = any(asset.address != NATIVE and units > 0 for asset, units in off.items())
+        tokens = any(asset.address != NATIVE for asset in off)
         moved = await self._moved(head) if tokens else ()
         expected = await self._expected(off, moved)
         arrivals = await self._arrivals(moved)
+        spent = await self._spent(head) if any(units < 0 for units in off.values()) else []
         left: dict[Asset, int] = {}
         for asset, surplus in off.items():
             coming, logs = expected.get(asset, (0, ()))
@@ -140,6 +144,7 @@ class Auditor:
                 continue
             arrivals = [each for each in arrivals if each.proof not in logs]
             found = _explanation(asset, units, arrivals) if units > 0 else None
+            found = found or _spending(asset, units, arrivals, spent)
             if found is None and units > 0 and (asset.address == NATIVE or asset not in totals):
                 found = (_balance(asset, units, head),)
             if found is None or not await self._observe(asset, found, head):
@@ -176,6 +181,27 @@ class Auditor:
             arrival = _arrival(transfer, self._lane.account)
             if not ours[tx_hash] and arrival.proof not in self._proofs:
                 found.append(arrival)
+        return found
+
+    async def _spent(self, head: Head) -> list[_Arrival]:
+        """Return the coin that transactions took which this account sent and we did not.
+
+        Somebody else has the key: what they did is booked as it happened, and said loudly.
+        """
+        if self._evidence is None:
+            return []
+        start = self._looked - self._rules.finality.last
+        first = max(start, head.number - LOOK_BACK, 0)
+        found = []
+        for each in await self._evidence.sent_by(self._lane.account, first, head.number):
+            receipt = each.receipt
+            proof = f"{receipt.block_hash}/tx/{receipt.index}"
+            known = await self._store.attempt_by_hash(receipt.tx_hash) is not None
+            if known or proof in self._proofs:
+                continue
+            log.error("foreign_transaction", lane=self._lane.name, tx_hash=receipt.tx_hash)
+            words = f"{receipt.tx_hash} nonce {each.nonce} sent with this account's key by others"
+            found.append(_Arrival(NATIVE, -each.cost_wei, proof, words))
         return found
 
     async def _observe(self, asset: Asset, found: Sequence[_Arrival], head: Head) -> bool:
@@ -358,6 +384,21 @@ def _explanation(
             found.append(arrival)
             if sum(each.units for each in found) == units:
                 return tuple(reversed(found))
+    return None
+
+
+def _spending(
+    asset: Asset, units: int, arrivals: Sequence[_Arrival], spent: Sequence[_Arrival]
+) -> tuple[_Arrival, ...] | None:
+    """Return what others spent from the account with its own key if that is, to the unit, what is
+    missing; for a token, what moved in those very transactions."""
+    hashes = {each.words.partition(" ")[0] for each in spent}
+    found = list(spent)
+    if asset.address != NATIVE:
+        of_asset = (each for each in arrivals if each.asset == asset.address)
+        found = [each for each in of_asset if each.words.partition(" ")[0] in hashes]
+    if units < 0 and found and sum(each.units for each in found) == units:
+        return tuple(found)
     return None
 
 

@@ -36,9 +36,12 @@ from sep_ray.execution.attempt import (
     AttemptFinalized,
     AttemptIncluded,
     AttemptPrepared,
+    AttemptResolved,
     AttemptReverted,
     AttemptStatus,
+    AttemptUndecided,
     AttemptUnincluded,
+    AttemptWatched,
     Inclusion,
     Moving,
     Purpose,
@@ -76,10 +79,11 @@ class Booking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """Who books, and when. `correlation` is used where no intent stands behind an attempt."""
+    """Who books, and when. `correlation` is used where no intent stands behind an attempt; only a
+    person, whose word rests on no lease, books without a `fence`."""
 
     at: Millis
-    fence: Fence
+    fence: Fence | None
     correlation: UUID
 
     def prepared(self, attempt: Attempt, step: Step | None) -> Booking:
@@ -202,6 +206,21 @@ class Writer:
         """Book that a foreign transaction used the nonce: ours can never land."""
         steps, release = _over(attempt, step, Reason.TRIES_SPENT, detail, max_tries)
         return self._booking(attempt, (AttemptDropped(detail=detail),), step, steps, release)
+
+    def undecided(self, attempt: Attempt, step: Step | None, detail: str) -> Booking:
+        """Book that the chain does not say what used the nonce: a person has to (P6)."""
+        return self._booking(attempt, (AttemptUndecided(detail=detail),), step)
+
+    def resolved(
+        self, attempt: Attempt, step: Step | None, event: AttemptResolved, max_tries: int
+    ) -> Booking:
+        """Book a named person's word that an undecided attempt never landed and never can."""
+        steps, release = _over(attempt, step, Reason.TRIES_SPENT, event.detail, max_tries)
+        return self._booking(attempt, (event,), step, steps, release)
+
+    def watched(self, attempt: Attempt, step: Step | None, event: AttemptWatched) -> Booking:
+        """Book that a named person wants it looked for once more."""
+        return self._booking(attempt, (event,), step)
 
     def expired(self, attempt: Attempt, step: Step | None, detail: str, max_tries: int) -> Booking:
         """Book that bytes no node took are given up, and their nonce with them."""

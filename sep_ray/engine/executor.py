@@ -144,7 +144,7 @@ class ChainExecutor:
         chain, accounts, calls = world.chain, world.accounts, world.calls
         self._meter = meter = meter or NoMeter()
         self._settler = Settler(
-            chain, accounts, store, clock, rules, meter, finality=world.finality
+            chain, accounts, store, clock, rules, meter, world.finality, world.evidence
         )
         self._settler.worth = self._worth
         self.halts = HaltBoard(steady)
@@ -166,7 +166,8 @@ class ChainExecutor:
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
         self.lanes = tuple(Lane(rules.chain_id, self._gate.guard(signer)) for signer in signers)
         self._auditors = {
-            lane.account: Auditor(lane, chain, accounts, store, clock, rules) for lane in self.lanes
+            lane.account: Auditor(lane, chain, accounts, store, clock, rules, world.evidence)
+            for lane in self.lanes
         }
         self._leadership = Leadership(store, self.lanes, holder, steady, rules)
         self._turn = asyncio.Lock()
@@ -365,13 +366,21 @@ class ChainExecutor:
         await self._launcher.upkeep(lane, fees, head, plans)
 
     async def _confirm(self, lane: Lane, head: Head) -> None:
-        if lane.stale:
+        if lane.stale or await self._overruled(lane):
             await self._recover(lane)
         lane.agrees = False
         state = await self._world.accounts.state(lane.account, self._rules.assets, head)
         lane.mined_nonce, lane.units = state.nonce, state.units
         lane.next_nonce = max(lane.next_nonce, state.nonce)
         lane.whole = await self._settler.settle(lane, head)
+
+    async def _overruled(self, lane: Lane) -> bool:
+        """Whether a person has decided about an attempt that waited for it."""
+        for attempt in lane.undecided():
+            stands = await self._store.attempt(attempt.id)
+            if stands is not None and stands.version != attempt.version:
+                return True
+        return False
 
     async def _compare(self, lane: Lane, head: Head) -> None:
         agrees = lane.whole and await self._auditors[lane.account].check(head, lane.units)

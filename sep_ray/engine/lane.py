@@ -64,6 +64,8 @@ class Lane:
         self.refused: dict[UUID, Refusal] = {}
         self.unsure: set[UUID] = set()
         self.missing: dict[UUID, int] = {}
+        self.users: set[int] = set()
+        """Nonces whose user the chain has shown."""
         self.next_nonce = 0
         self.mined_nonce = 0
         self.seen: Head | None = None
@@ -177,6 +179,10 @@ class Lane:
     def pending(self) -> list[Attempt]:
         """Return what is not in a block, by nonce."""
         return self._with(PENDING)
+
+    def undecided(self) -> list[Attempt]:
+        """Return what waits for a person, by nonce."""
+        return self._with(frozenset({AttemptStatus.NEEDS_OPERATOR}))
 
     def landed(self) -> list[Attempt]:
         """Return what is in a block that is not final, by nonce."""

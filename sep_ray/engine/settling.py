@@ -16,10 +16,28 @@ from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
 from sep_ray.engine.crossing import confirmed, joined
 from sep_ray.engine.finality import Tag
-from sep_ray.engine.lane import Lane
+from sep_ray.engine.lane import PENDING, Lane
+from sep_ray.engine.reconciling import (
+    Fate,
+    Foreign,
+    Reconciler,
+    Unknown,
+    Waits,
+    fate,
+    undecidable,
+)
 from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
-from sep_ray.execution.ports import Accounts, Chain, Finality, Head, Receipt, Settled
+from sep_ray.execution.ports import (
+    Accounts,
+    Chain,
+    Evidence,
+    Finality,
+    Head,
+    Outgoing,
+    Receipt,
+    Settled,
+)
 from sep_ray.journal.ports import Intents, Journal
 from sep_ray.journal.records import LimitExceeded, VersionConflict
 from sep_ray.kernel.clock import Clock
@@ -38,6 +56,7 @@ _TOLD: Final[Mapping[AttemptStatus, str]] = {
     AttemptStatus.FINAL_REVERTED: "attempt_final",
     AttemptStatus.CANCELLED: "attempt_cancelled",
     AttemptStatus.DROPPED: "attempt_dropped",
+    AttemptStatus.NEEDS_OPERATOR: "attempt_needs_operator",
 }
 REASONS_AT_ONCE: Final = 8
 """Reverts of one block that are asked about; traces are dear."""
@@ -107,8 +126,11 @@ class Settler:
         rules: ChainRules,
         meter: Meter,
         finality: Finality | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
-        """`finality` is the chain's own word, where it has one."""
+        """`finality` is the chain's own word, where it has one. Without `evidence`, a nonce that is
+        used without a receipt of ours for as long as facts take to be final went to another."""
+        self._reconciler = Reconciler(evidence) if evidence is not None else None
         self._finality = finality
         self.worth: Worth = _unknown
         self._chain = chain
@@ -125,13 +147,15 @@ class Settler:
         be compared.
         """
         gone = await self._gone(lane, head)
-        mined = [a for a in lane.pending() if a.nonce < lane.mined_nonce]
+        waiting = [*lane.pending(), *lane.undecided()]
+        mined = [a for a in waiting if a.nonce < lane.mined_nonce]
         receipts = await self._receipts([*gone, *mined], head)
+        users = await self._users(lane, mined, receipts, head)
         reasons = await self._reasons([*gone, *mined], receipts)
         reached(Point.RECEIPTS_READ)
         whole = await self._withdraw(lane, gone, receipts, reasons)
         whole &= await self._book(lane, mined, receipts, reasons)
-        whole &= await self._give_up(lane, mined, receipts, head)
+        whole &= await self._give_up(lane, mined, receipts, users, head)
         if lane.stale:  # what stands in the journal is not sure, so nothing of it is final
             return False
         whole &= await self._finalize(lane, head)
@@ -261,10 +285,30 @@ class Settler:
                 bookings.append(writer.landed(attempt, lane.step_of(attempt), receipt, reason))
         return await self._write_all(lane, bookings)
 
-    async def _give_up(
+    async def _users(
         self, lane: Lane, mined: Sequence[Attempt], receipts: dict[str, Receipt], head: Head
+    ) -> Mapping[int, Outgoing]:
+        """Ask what used the nonces of attempts without a receipt; one of ours is one after all."""
+        missing = [a for a in mined if _receipt_of(a, receipts) is None]
+        if not missing or self._reconciler is None:
+            return {}
+        users = await self._reconciler.users(lane, missing, head)
+        for attempt in missing:
+            user = users.get(attempt.nonce)
+            if user is not None and attempt.version_of(user.receipt.tx_hash) is not None:
+                receipts[user.receipt.tx_hash] = user.receipt
+        return users
+
+    async def _give_up(
+        self,
+        lane: Lane,
+        mined: Sequence[Attempt],
+        receipts: dict[str, Receipt],
+        users: Mapping[int, Outgoing],
+        head: Head,
     ) -> bool:
-        """Drop attempts whose nonce was used without them, once that is as deep as final.
+        """Drop attempts whose nonce another transaction used, once that is final; where the chain
+        does not say what used it, ask a person.
 
         Until then they count as unknown, and the ledger cannot be compared.
         """
@@ -274,13 +318,23 @@ class Settler:
                 lane.missing.pop(attempt.id, None)
                 continue
             since = lane.missing.setdefault(attempt.id, head.number)
-            if head.number - since < max(self._rules.finality.last, 1):
-                waiting = True
-                continue
-            detail = f"nonce {attempt.nonce} was used by another transaction, seen at {since}"
-            tries = self._rules.max_tries
-            bookings.append(writer.dropped(attempt, lane.step_of(attempt), detail, tries))
+            found = self._fate(attempt, users.get(attempt.nonce), since, head)
+            step, tries = lane.step_of(attempt), self._rules.max_tries
+            if isinstance(found, Foreign):
+                bookings.append(writer.dropped(attempt, step, found.detail, tries))
+            elif isinstance(found, Unknown) and undecidable(attempt, found):
+                log.error("attempt_undecided", **names_of(attempt), why=found.detail)
+                bookings.append(writer.undecided(attempt, step, found.detail))
+            waiting |= attempt.status in PENDING and isinstance(found, Waits)
         return await self._write_all(lane, bookings) and not waiting
+
+    def _fate(self, attempt: Attempt, user: Outgoing | None, since: int, head: Head) -> Fate:
+        last = max(self._rules.finality.last, 1)
+        if self._reconciler is not None:
+            return fate(attempt, user, since, head, last)
+        if head.number - since < last:
+            return Waits()
+        return Foreign(f"nonce {attempt.nonce} was used by another transaction, seen at {since}")
 
     async def _finalize(self, lane: Lane, head: Head) -> bool:
         writer, rule, bookings = self._writer(lane), self._rules.finality, []

@@ -245,18 +245,17 @@ async def test_a_foreign_transaction_at_our_nonce_drops_ours_only_when_that_is_f
     await sim.tick(2)
     approval, swap = (await sim.attempts())[:2]
     assert approval.status is AttemptStatus.DROPPED
+    assert "which is not ours" in approval.detail
     assert swap.status is not AttemptStatus.DROPPED
-    await sim.tick(3)
-    # The coin that the stranger burnt for gas is gone without a reason that we know.
-    assert sim.state == LaneState.BREACHED
-    breaches = [
-        r for r in await sim.store.tail(0, 10_000, 0.0) if isinstance(r.event, LedgerBreached)
-    ]
-    assert [r.event.asset for r in breaches] == [COIN]
-    other = await sim.add()
-    await sim.tick(3)
-    assert (await sim.step(other)).status is StepStatus.READY
-    assert (await sim.step(step_id)).status is not StepStatus.DONE
+    # The coin that the stranger burnt for gas is booked with its transaction as evidence.
+    await sim.settle(14)
+    assert sim.state == LaneState.READY
+    rows = await sim.store.tail(0, 10_000, 0.0)
+    (seen,) = [r.event for r in rows if isinstance(r.event, FundsObserved) and r.event.units < 0]
+    assert seen.asset == COIN
+    assert "sent with this account's key by others" in seen.evidence
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim._check_ledger()
 
 
 async def test_receipts_that_lag_are_waited_for():
@@ -269,10 +268,16 @@ async def test_receipts_that_lag_are_waited_for():
     async def none_yet(hashes):
         return tuple(None for _ in hashes)
 
+    async def nothing_yet(account, first, last):
+        return ()
+
+    looked = sim.chain.sent_by
     sim.chain.receipts = none_yet  # type: ignore[method-assign]
+    sim.chain.sent_by = nothing_yet  # type: ignore[method-assign]
     await sim.tick(2)
     assert (await sim.step(step_id)).status is StepStatus.WORKING
     sim.chain.receipts = real  # type: ignore[method-assign]
+    sim.chain.sent_by = looked  # type: ignore[method-assign]
     await sim.settle()
     assert (await sim.step(step_id)).status is StepStatus.DONE
     await sim.check()

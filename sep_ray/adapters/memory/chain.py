@@ -154,6 +154,12 @@ class MemoryChain:
         self.pool = held
         return self.newest.head
 
+    def go_back(self, blocks: int) -> Head:
+        """Lose the newest blocks and the pool, as a node restored from an older state."""
+        del self.blocks[-blocks:]
+        self.pool.clear()
+        return self.newest.head
+
     def forget(self, tx_hash: str) -> None:
         """Drop a transaction from the pool, as a node that restarts does."""
         self.pool = {key: tx for key, tx in self.pool.items() if tx.tx_hash != tx_hash}
