@@ -133,9 +133,8 @@ class ChainExecutor:
         meter: Meter | None = None,
         crossings: Crossings | None = None,
     ) -> None:
-        """`steady` never jumps: it judges this process's hold on its leases. `holder` names the
-        process among all that may want them. Without a `cost_model` the formula decides, without
-        `crossings` no bridge is taken."""
+        """`steady` never jumps: it judges the hold on leases. `holder` names the process. Without a
+        `cost_model` the formula decides, without `crossings` no bridge is taken."""
         self._world = world
         self._store = store
         self._rules = rules

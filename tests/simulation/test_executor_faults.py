@@ -249,7 +249,7 @@ async def test_a_foreign_transaction_at_our_nonce_drops_ours_only_when_that_is_f
     assert swap.status is not AttemptStatus.DROPPED
     # The coin that the stranger burnt for gas is booked with its transaction as evidence.
     await sim.settle(14)
-    assert sim.state == LaneState.READY
+    assert sim.executor.status().lanes[0].state == LaneState.READY
     rows = await sim.store.tail(0, 10_000, 0.0)
     (seen,) = [r.event for r in rows if isinstance(r.event, FundsObserved) and r.event.units < 0]
     assert seen.asset == COIN

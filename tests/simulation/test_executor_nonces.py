@@ -3,6 +3,8 @@
 Where the chain shows no evidence within bounds, a named person decides, and nothing is invented.
 """
 
+from typing import Any
+
 import pytest
 
 from sep_ray.adapters.memory.contracts import MemorySigner
@@ -47,6 +49,10 @@ async def _foreign(sim, nonce, call=None):
     await sim.chain.send(await MemorySigner(ACCOUNT).sign([tx]))
 
 
+def _state(sim):
+    return sim.executor.status().lanes[0].state
+
+
 async def _observed(sim):
     rows = await sim.store.tail(0, 100_000, 0.0)
     return [r.event for r in rows if isinstance(r.event, FundsObserved)]
@@ -58,7 +64,7 @@ async def test_a_nonce_that_somebody_else_used_while_idle_is_skipped_and_booked(
     for nonce in range(3):
         await _foreign(sim, nonce)
     await sim.tick()
-    assert sim.state == LaneState.READY
+    assert _state(sim) == LaneState.READY
     assert [e.asset for e in await _observed(sim) if e.units < 0] == [COIN] * 3
     step_id = await sim.add()
     await sim.settle()
@@ -75,11 +81,11 @@ async def test_tokens_that_somebody_else_sent_with_our_key_are_booked_if_the_tre
     call = sim.executor._world.calls.transfer(USDC.address, OTHER, 20 * DOLLAR)
     await _foreign(sim, 0, call)
     await sim.tick()
-    assert sim.state == LaneState.READY
+    assert _state(sim) == LaneState.READY
     await sim._check_ledger()
     await _foreign(sim, 1, sim.executor._world.calls.transfer(WETH.address, OTHER, ETHER))
     await sim.tick(2 + sim.rules.patience_blocks)
-    assert sim.state == LaneState.BREACHED  # a strategy's money: that is for a person to decide
+    assert _state(sim) == LaneState.BREACHED  # a strategy's money: that is for a person to decide
 
 
 async def test_p7_a_strangers_transaction_that_is_reorganised_away_is_withdrawn():
@@ -90,7 +96,7 @@ async def test_p7_a_strangers_transaction_that_is_reorganised_away_is_withdrawn(
     sim.chain.reorganise(1)
     await sim.executor.on_head(sim.chain.newest.head)
     assert sum(e.units for e in await _observed(sim) if "by others" in e.evidence) == 0
-    assert sim.state == LaneState.READY
+    assert _state(sim) == LaneState.READY
     await sim._check_ledger()
     step_id = await sim.add()
     await sim.settle()
@@ -100,7 +106,7 @@ async def test_p7_a_strangers_transaction_that_is_reorganised_away_is_withdrawn(
 
 
 async def test_p6_a_receipt_that_is_lost_is_found_by_what_used_the_nonce():
-    sim = Sim()
+    sim: Any = Sim()
     await sim.ready()
     step_id = await sim.add()
     await sim.executor.turn()
@@ -148,7 +154,7 @@ async def test_p6_where_the_chain_shows_nothing_a_person_is_asked_with_the_exact
 
 
 async def test_p6_evidence_that_turns_up_later_decides_by_itself():
-    sim = Sim()
+    sim: Any = Sim()
     step_id = await _undecided(sim)
     sim.chain.receipts, sim.chain.sent_by = sim.real
     await sim.settle(16)
@@ -159,7 +165,7 @@ async def test_p6_evidence_that_turns_up_later_decides_by_itself():
 
 
 async def test_a_named_person_gives_an_undecided_attempt_up_or_looks_again():
-    sim = Sim()
+    sim: Any = Sim()
     step_id = await _undecided(sim)
     approval, swap = await sim.attempts()
     again = AttemptWatched(principal="ann", detail="the node was resyncing")
@@ -181,7 +187,7 @@ async def test_a_named_person_gives_an_undecided_attempt_up_or_looks_again():
 
 
 async def test_p6_evidence_that_nobody_gives_is_waited_for():
-    sim = Sim()
+    sim: Any = Sim()
     await sim.ready()
     await sim.add()
     await sim.executor.turn()
@@ -193,10 +199,10 @@ async def test_p6_evidence_that_nobody_gives_is_waited_for():
     real, sim.chain.sent_by = sim.chain.sent_by, broken
     await _foreign(sim, 0)
     await sim.tick(2)
-    assert sim.state == LaneState.UNSETTLED
+    assert _state(sim) == LaneState.UNSETTLED
     sim.chain.sent_by = real
     await sim.settle(16)
-    assert sim.state == LaneState.READY
+    assert _state(sim) == LaneState.READY
     await sim._check_ledger()
 
 
@@ -256,18 +262,18 @@ async def test_p8_a_chain_that_lost_final_facts_waits_for_a_named_person_and_goe
     sim = Sim(bounded(reorg_depth=12))
     step_id = await _torn(sim)
     bought = (await sim.step(step_id)).bought
-    assert sim.state == LaneState.BREACHED
+    assert _state(sim) == LaneState.BREACHED
     await sim.tick(3)
     sim.executor = sim.new_executor("heir")
     sim.clock.advance(sim.rules.lease_ttl_ms)
     await sim.tick()
-    assert sim.state == LaneState.BREACHED  # a restart is no decision
+    assert _state(sim) == LaneState.BREACHED  # a restart is no decision
     word = LaneResumed(principal="ann", note="restored from backup", strategy_id="desk")
     changed = await resume_lane(sim.store, sim.clock, CHAIN, ACCOUNT, word)
     assert changed[WETH] == 2 * ETHER
     assert changed[USDC] == -bought
     await sim.tick()
-    assert sim.state == LaneState.READY
+    assert _state(sim) == LaneState.READY
     await sim._check_ledger()
     with pytest.raises(Rejected, match="not breached"):
         await resume_lane(sim.store, sim.clock, CHAIN, ACCOUNT, word)
@@ -286,4 +292,4 @@ async def test_p8_nobody_resumes_at_the_cost_of_who_cannot_bear_it():
     with pytest.raises(InsufficientBalance):
         await resume_lane(sim.store, sim.clock, CHAIN, ACCOUNT, word)
     await sim.tick()
-    assert sim.state == LaneState.BREACHED
+    assert _state(sim) == LaneState.BREACHED
