@@ -38,6 +38,7 @@ SMALL = {
     "expires_at",
     "planned_at",
     "updated_at",
+    "bridge_ms",
     "claim_gas",
     "claims",
     "cost_ppm",
