@@ -16,6 +16,7 @@ from actors.host import EngineHost
 from actors.names import executor_name
 from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
+from sep_ray.bootstrap.bridges import bridges_of, crossings_of
 from sep_ray.bootstrap.chain import open_executor
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.executor import ChainExecutor
@@ -48,10 +49,11 @@ class ChainExecutorShell:
     async def _main(self, stop: asyncio.Event) -> None:
         model = ServedModel("cost", self._settings.model_timeout_ms / 1_000)
         model.warm()
-        async with open_store(self._settings, SystemClock()) as store:
-            opened = open_executor(
-                self._settings, self._chain_id, store, model, metrics.ProcessMeter()
-            )
+        settings, clock = self._settings, SystemClock()
+        async with open_store(settings, clock) as store, bridges_of(settings) as bridges:
+            crossings = crossings_of(settings, bridges)[self._chain_id]
+            meter = metrics.ProcessMeter()
+            opened = open_executor(settings, self._chain_id, store, model, meter, crossings)
             async with opened as executor:
                 self._executor = executor
                 self._host.running()

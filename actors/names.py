@@ -12,6 +12,7 @@ from sep_ray.kernel.units import ChainId
 NAMESPACE: Final = "sep"
 SUPERVISOR: Final = "supervisor"
 INTENT_ROUTER: Final = "intent-router"
+SETTLEMENT: Final = "settlement-manager"
 STRATEGY_PREFIXES: Final = ("strategy-", "strategies-")
 
 

@@ -16,6 +16,7 @@ from actors.market import ActorMarket
 from actors.names import INTENT_ROUTER
 from actors.served_model import ServedModel
 from sep_ray.adapters import metrics
+from sep_ray.bootstrap.bridges import bridges_of, crossings_of
 from sep_ray.bootstrap.chain import NUMERAIRES
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.facts import FactSource
@@ -47,8 +48,13 @@ class IntentRouterShell:
         prioritizer, slicer = (ServedModel(name, timeout_s) for name in ("prioritizer", "slice"))
         prioritizer.warm()
         slicer.warm()
-        async with open_store(self._settings, clock) as store:
-            facts = FactSource(store, store, ActorMarket(clock), NUMERAIRES)
+        settings = self._settings
+        async with open_store(settings, clock) as store, bridges_of(settings) as bridges:
+            facts = FactSource(
+                *(store, store, ActorMarket(clock), NUMERAIRES),
+                underway=store,
+                crossings=crossings_of(settings, bridges),
+            )
             self._router = IntentRouter(
                 store=store,
                 clock=clock,

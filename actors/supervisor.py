@@ -23,6 +23,7 @@ from actors.executor import start_chain_executor
 from actors.host import EngineHost
 from actors.names import (
     INTENT_ROUTER,
+    SETTLEMENT,
     STRATEGY_PREFIXES,
     SUPERVISOR,
     executor_name,
@@ -30,6 +31,7 @@ from actors.names import (
     living,
 )
 from actors.router import start_intent_router
+from actors.settlement import start_settlement_manager
 from actors.strategy_actor import start_strategy_actor
 from sep_ray.bootstrap.chain import CHAINS
 from sep_ray.bootstrap.store import open_store
@@ -103,7 +105,10 @@ class SupervisorShell:
                 _remove(name)
 
     async def _wanted(self, strategies: Strategies) -> Mapping[str, Callable[[], Any]]:
-        wanted: dict[str, Callable[[], Any]] = {INTENT_ROUTER: start_intent_router}
+        wanted: dict[str, Callable[[], Any]] = {
+            INTENT_ROUTER: start_intent_router,
+            SETTLEMENT: start_settlement_manager,
+        }
         for chain_id in CHAINS:
             wanted[executor_name(chain_id)] = partial(start_chain_executor, chain_id)
         records = await strategies.strategies()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sep_ray.decomposition.decompose import Refusal, decompose
-from sep_ray.decomposition.step import Step
+from sep_ray.decomposition.step import Step, StepKind
 from sep_ray.engine.facts import FactSource
 from sep_ray.engine.planning import Trade
 from sep_ray.intent.intent import Intent, Side
@@ -38,7 +38,7 @@ class DryRun:
 
         Raises Transient while the chain is not being read.
         """
-        known = await self._facts.gather([intent])
+        known = await self._facts.gather([intent], self._clock.now())
         slices = intent.constraints.schedule.slices
         steps = decompose(intent, known.facts(intent, slices), self._clock.now(), 0.0)
         if isinstance(steps, Refusal):
@@ -47,7 +47,7 @@ class DryRun:
             return self._answer(intent, [], "already_on_target: nothing to do")
         answers: list[PlanStep] = []
         block: int | None = None
-        for step in steps[:MOST]:
+        for step in (step for step in steps[:MOST] if step.kind is StepKind.SWAP):
             outcome = await self._quote(step.chain_id, Trade.of(step))
             if not isinstance(outcome, Plan):
                 refused = f"no_route: {outcome.reason.value} {outcome.detail}".strip()

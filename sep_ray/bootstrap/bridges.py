@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
-from sep_ray.bootstrap.chain import CHAINS, profile
+from sep_ray.adapters.evm.addresses import BOOKS
+from sep_ray.adapters.evm.world import open_chain
+from sep_ray.bootstrap.chain import CHAINS, profile, signers
+from sep_ray.engine.departing import Crossings, Far
+from sep_ray.engine.rules import Meter
+from sep_ray.engine.settlement import SettlementManager, SettlementRules, SettlementStore
+from sep_ray.kernel.clock import SteadyClock, SystemClock
+from sep_ray.kernel.units import NATIVE, Asset, ChainId
 from sep_ray.settings import Settings
 from sep_ray.settlement.ports import Bridge
 
@@ -25,3 +35,52 @@ def bridges_of(settings: Settings) -> AbstractAsyncContextManager[tuple[Bridge, 
         hyperlane=settings.hyperlane_api_url,
     )
     return open_bridges(accesses, services)
+
+
+def crossings_of(settings: Settings, bridges: Sequence[Bridge]) -> Mapping[ChainId, Crossings]:
+    """Return, per chain, the bridges that may be taken from it and where they lead.
+
+    On every chain the first account receives.
+    """
+    recipient = signers(settings)[0].address
+    decimals = {
+        token.asset: token.decimals for chain_id in CHAINS for token in BOOKS[chain_id].tokens()
+    }
+    fars = {chain_id: Far(recipient=recipient, coin=Asset(chain_id, NATIVE)) for chain_id in CHAINS}
+    return {
+        chain_id: Crossings(
+            bridges=tuple(bridges),
+            fars={other: far for other, far in fars.items() if other != chain_id},
+            decimals=decimals,
+        )
+        for chain_id in CHAINS
+    }
+
+
+@asynccontextmanager
+async def open_settlement(
+    settings: Settings,
+    store: SettlementStore,
+    on_claim: Callable[[ChainId], None],
+    meter: Meter,
+) -> AsyncIterator[SettlementManager]:
+    """Connect to all chains and bridges and put the settlement together."""
+    async with AsyncExitStack() as stack:
+        bridges = await stack.enter_async_context(bridges_of(settings))
+        chains, finality = {}, {}
+        for chain_id in CHAINS:
+            known = profile(settings, chain_id)
+            opened = open_chain(BOOKS[chain_id], known.access, block_seconds=known.block_seconds)
+            chains[chain_id] = await stack.enter_async_context(opened)
+            finality[chain_id] = known.finality
+        yield SettlementManager(
+            store,
+            bridges,
+            chains,
+            SettlementRules(finality=finality, lease_ttl_ms=settings.lease_ttl_ms),
+            clock=SystemClock(),
+            steady=SteadyClock(),
+            holder=f"{socket.gethostname()}/{os.getpid()}",
+            on_claim=on_claim,
+            meter=meter,
+        )

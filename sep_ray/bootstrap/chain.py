@@ -16,6 +16,7 @@ from sep_ray.adapters.evm.data_fees import Kind
 from sep_ray.adapters.evm.endpoints import Access, majority
 from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
 from sep_ray.adapters.evm.world import open_world, rules_of
+from sep_ray.engine.departing import Crossings
 from sep_ray.engine.executor import ChainExecutor, ExecutorStore
 from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.engine.ports import Model
@@ -47,7 +48,12 @@ class ChainProfile:
 
 @asynccontextmanager
 async def open_executor(
-    settings: Settings, chain_id: ChainId, store: ExecutorStore, cost_model: Model, meter: Meter
+    settings: Settings,
+    chain_id: ChainId,
+    store: ExecutorStore,
+    cost_model: Model,
+    meter: Meter,
+    crossings: Crossings | None = None,
 ) -> AsyncIterator[ChainExecutor]:
     """Connect to a chain, find its pools and put its executor together.
 
@@ -77,6 +83,7 @@ async def open_executor(
             holder=f"{socket.gethostname()}/{os.getpid()}",
             cost_model=cost_model,
             meter=meter,
+            crossings=crossings,
         )
 
 

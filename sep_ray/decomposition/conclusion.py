@@ -38,7 +38,8 @@ def conclusion(record: IntentRecord, steps: Sequence[Step]) -> IntentEvent | Non
     bought = sum(step.bought for step in done) if one_pair else 0
     if not undone:
         return IntentCompleted(reason=Reason.FILLED, sold=sold, bought=bought)
-    why = undone[0].reason or Reason.TRIES_SPENT
+    first = next((step for step in undone if step.status is StepStatus.FAILED), undone[0])
+    why = first.reason or Reason.TRIES_SPENT
     return IntentPartiallyCompleted(reason=why, sold=sold, bought=bought)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from sep_ray.decomposition.across import Leg, legs_to_targets
+from sep_ray.decomposition.net import Edge
 from sep_ray.decomposition.rebalance import Ratio, Swap, swaps_to_targets
 from sep_ray.decomposition.schedule import instants, parts
-from sep_ray.decomposition.step import Step, StepStatus
+from sep_ray.decomposition.step import Step, StepKind, StepStatus
 from sep_ray.intent.intent import Intent, IntentType, Side, Style
 from sep_ray.intent.states import Reason
 from sep_ray.kernel.clock import Millis
@@ -22,13 +24,18 @@ class Facts:
 
     `available` are the strategy's free units; `prices` mid prices of a REBALANCE's assets in
     one numeraire; `cost` the units of `sell` that buying the amount takes at the mid price
-    (None where unknown); `slices` how many parts an ADAPTIVE intent is given.
+    (None where unknown); `slices` how many parts an ADAPTIVE intent is given. `coming` is what
+    steps and transfers under way will add to (or take from) the free units, `edges` are the swaps
+    and bridges between the assets of a REBALANCE over several chains, with their costs in the
+    numeraire.
     """
 
     available: Mapping[Asset, int]
     prices: Mapping[Asset, Ratio]
     cost: int | None = None
     slices: int = 1
+    coming: Mapping[Asset, int] = field(default_factory=dict)
+    edges: Sequence[Edge] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,8 @@ def decompose(
     A step due now is READY, a later one PENDING. The same intent and facts give the same steps
     with the same ids.
     """
+    if len(intent.chains) > 1:
+        return _over_chains(intent, facts, now, priority)
     if intent.type is IntentType.REBALANCE:
         trades = _rebalance(intent, facts)
     else:
@@ -75,13 +84,76 @@ def _trade(intent: Intent, facts: Facts) -> tuple[Swap, ...] | Refusal:
     return (Swap(sell=intent.sell, buy=intent.buy, units=amount),)
 
 
+def _over_chains(
+    intent: Intent, facts: Facts, now: Millis, priority: float
+) -> tuple[Step, ...] | Refusal:
+    """Return a graph of swaps and bridges: what funds a step comes before it."""
+    if intent.type is not IntentType.REBALANCE:
+        moved = _trade(intent, facts)
+        if isinstance(moved, Refusal):
+            return moved
+        legs = tuple(Leg(sell=t.sell, buy=t.buy, units=t.units) for t in moved)
+    else:
+        refusal = _unfit(intent, facts)
+        if refusal is not None:
+            return refusal
+        legs = legs_to_targets(
+            intent.targets,
+            facts.available,
+            facts.coming,
+            facts.prices,
+            facts.edges,
+            intent.tolerance,
+        )
+    return tuple(_graph(intent, legs, now, priority))
+
+
+def _unfit(intent: Intent, facts: Facts) -> Refusal | None:
+    assets = [asset for target in intent.targets for asset in (target.asset, *target.pooled)]
+    unpriced = [str(asset) for asset in assets if asset not in facts.prices]
+    if unpriced:
+        return Refusal(reason=Reason.NO_ROUTE, detail=f"no price for {', '.join(unpriced)}")
+    if not any(facts.available.get(asset, 0) + facts.coming.get(asset, 0) for asset in assets):
+        return Refusal(reason=Reason.INSUFFICIENT_BALANCE, detail="none of the assets is available")
+    return None
+
+
+def _graph(intent: Intent, legs: Sequence[Leg], now: Millis, priority: float) -> list[Step]:
+    """Return a step per leg; one that others fund waits, due when the window closes."""
+    ids = [derived_id(intent.id, place) for place in range(len(legs))]
+    return [
+        Step(
+            id=ids[place],
+            intent_id=intent.id,
+            strategy_id=intent.strategy_id,
+            ordinal=place,
+            chain_id=leg.sell.chain_id,
+            sell=leg.sell,
+            buy=leg.buy,
+            amount=leg.units,
+            side=Side.SELL,
+            constraints=intent.constraints,
+            priority=priority,
+            due=intent.deadline if leg.after else now,
+            deadline=intent.deadline,
+            kind=StepKind.BRIDGE if leg.crosses else StepKind.SWAP,
+            after=tuple(ids[other] for other in leg.after),
+            out_of=leg.out_of,
+            status=StepStatus.PENDING if leg.after else StepStatus.READY,
+        )
+        for place, leg in enumerate(legs)
+    ]
+
+
 def _rebalance(intent: Intent, facts: Facts) -> tuple[Swap, ...] | Refusal:
     unpriced = [str(t.asset) for t in intent.targets if t.asset not in facts.prices]
     if unpriced:
         return Refusal(reason=Reason.NO_ROUTE, detail=f"no price for {', '.join(unpriced)}")
     if not any(facts.available.get(target.asset, 0) for target in intent.targets):
         return Refusal(reason=Reason.INSUFFICIENT_BALANCE, detail="none of the assets is available")
-    return swaps_to_targets(intent.targets, facts.available, facts.prices, intent.tolerance)
+    return swaps_to_targets(
+        intent.targets, facts.available, facts.prices, intent.tolerance, facts.coming
+    )
 
 
 def _slices(intent: Intent, facts: Facts) -> int:

@@ -30,16 +30,19 @@ def swaps_to_targets(
     held: Mapping[Asset, int],
     prices: Mapping[Asset, Ratio],
     tolerance: Ppm,
+    coming: Mapping[Asset, int] | None = None,
 ) -> tuple[Swap, ...]:
     """Return the fewest-legs swaps that bring `held` (units) to the targets' weights.
+
+    What is `coming` (negative: promised elsewhere) counts as if it were there, and is not sold.
 
     Surpluses are matched with deficits, the largest with the largest; a difference within
     `tolerance` of the total value is left alone, and if all are, the answer is empty. With
     ideal prices every asset ends within one numeraire unit plus one smallest unit of its weight.
     """
-    values = {
-        t.asset: held.get(t.asset, 0) * prices[t.asset][0] // prices[t.asset][1] for t in targets
-    }
+    more = coming or {}
+    counted = {t.asset: max(held.get(t.asset, 0) + more.get(t.asset, 0), 0) for t in targets}
+    values = {asset: n * prices[asset][0] // prices[asset][1] for asset, n in counted.items()}
     total = sum(values.values())
     gaps = {t.asset: values[t.asset] - total * t.weight // PPM for t in targets}
     if all(abs(gap) * PPM <= total * tolerance for gap in gaps.values()):

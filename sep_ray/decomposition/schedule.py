@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sep_ray.decomposition.step import (
+    TERMINAL,
     Step,
+    StepCancelled,
     StepEvent,
     StepExpired,
     StepReleased,
@@ -50,6 +52,40 @@ def releases(steps: Sequence[Step], now: Millis) -> tuple[Decision, ...]:
     if len(due) < 2:
         return tuple((step, (StepReleased(),)) for step in due)
     return _caught_up(pending, due, now, due[0].constraints.schedule)
+
+
+def fundings(steps: Sequence[Step], now: Millis) -> tuple[Decision, ...]:
+    """Decide for PENDING steps that others fund: begin what is funded, end what will not be.
+
+    Funding counts once it is final. A step takes its share of what came, rounded down; what came
+    in excess of that stays, and where only a part came that part is used.
+    """
+    by_id = {step.id: step for step in steps}
+    found: list[Decision] = []
+    for step in steps:
+        if step.status is not StepStatus.PENDING or not step.after or now >= step.deadline:
+            continue
+        before = [by_id[name] for name in step.after if name in by_id]
+        if any(not _settled(each) for each in before):
+            continue
+        amount = _share(step, before)
+        if amount > 0:
+            found.append((step, (StepRescheduled(due=now, amount=amount), StepReleased())))
+        else:
+            found.append((step, (StepCancelled(reason=Reason.UNFUNDED),)))
+    return tuple(found)
+
+
+def _settled(step: Step) -> bool:
+    return step.status in TERMINAL and (step.final or step.status is not StepStatus.DONE)
+
+
+def _share(step: Step, before: Sequence[Step]) -> int:
+    done = [each for each in before if each.status is StepStatus.DONE]
+    if step.out_of == 0:
+        return step.amount if len(done) == len(before) else 0
+    given = sum(each.bought for each in done if each.buy == step.sell)
+    return min(given * step.amount // step.out_of, given)
 
 
 def _caught_up(

@@ -52,9 +52,9 @@ class Step:
     """A swap of `amount` units on the side named, due at `due` and begun before `deadline`.
 
     A BRIDGE step moves `amount` of `sell` on `chain_id` to `buy` on another chain. `after` names
-    the steps that fund this one: it waits until all are DONE, and ends with them if one is not;
-    with `takes_all` its amount is then what those gave of the asset it sells. Until it is funded
-    its `due` is its deadline.
+    the steps that fund this one: it waits until all have ended, and ends with them if none gave
+    anything. Its amount is then the share `amount / out_of` of what they gave of the asset it sells
+    (with `out_of` 0 it stays as it is). Until it is funded its `due` is its deadline.
 
     The id is derived from the intent and the ordinal, so a repeated decomposition names the
     same steps. `sold`, `bought` and `quoted` (the planned variable side) are smallest units.
@@ -75,7 +75,7 @@ class Step:
     deadline: Millis
     kind: StepKind = StepKind.SWAP
     after: tuple[UUID, ...] = ()
-    takes_all: bool = False
+    out_of: int = 0
     status: StepStatus = StepStatus.PENDING
     version: int = 0
     tries: int = 0

@@ -17,7 +17,7 @@ import structlog
 
 from sep_ray.decomposition.conclusion import conclusion
 from sep_ray.decomposition.decompose import Refusal, decompose
-from sep_ray.decomposition.schedule import Decision, releases
+from sep_ray.decomposition.schedule import Decision, fundings, releases
 from sep_ray.decomposition.step import TERMINAL as STEP_ENDS
 from sep_ray.decomposition.step import (
     Step,
@@ -33,6 +33,7 @@ from sep_ray.decomposition.step import (
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
 from sep_ray.engine.ports import Model, Slicer
+from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import (
     TERMINAL,
     IntentAccepted,
@@ -171,8 +172,9 @@ class IntentRouter:
         late = [r for r in accepted if now >= r.intent.deadline]
         waiting = [r for r in accepted if now < r.intent.deadline]
         commits = [_intent_commit(r, IntentExpired(reason=Reason.DEADLINE), (), now) for r in late]
+        waiting = self._one_rebalance_each(waiting)
         if waiting:
-            known = await self._facts.gather([r.intent for r in waiting])
+            known = await self._facts.gather([r.intent for r in waiting], now)
             slices = await self._slicer.slices([r.intent for r in waiting], known)
             by_id = {r.intent.id: r for r in waiting}
             for ranked, source in await self._rank(waiting, known, now):
@@ -180,6 +182,21 @@ class IntentRouter:
                 event, steps = _decomposed(record, ranked, source, known, slices, now)
                 commits.append(_intent_commit(record, event, steps, now))
         await asyncio.gather(*map(self._write, commits))
+
+    def _one_rebalance_each(self, waiting: Sequence[IntentRecord]) -> list[IntentRecord]:
+        """Return those to decide on now: of a strategy's rebalances the oldest, because each is to
+        count what the one before it began. The others come next turn."""
+        found: list[IntentRecord] = []
+        busy: set[str] = set()
+        for record in sorted(waiting, key=lambda each: each.intent.id):
+            rebalance = record.intent.type is IntentType.REBALANCE
+            if rebalance and record.intent.strategy_id in busy:
+                self.hint([record.intent.id])
+                continue
+            if rebalance:
+                busy.add(record.intent.strategy_id)
+            found.append(record)
+        return found
 
     async def _rank(
         self, records: Sequence[IntentRecord], known: Known, now: Millis
@@ -289,7 +306,7 @@ def _advanced(record: IntentRecord, steps: Sequence[Step], now: Millis) -> Commi
 def _moves(steps: Sequence[Step], now: Millis) -> tuple[Decision, ...]:
     late = [s for s in steps if s.status is StepStatus.READY and now >= s.deadline]
     expired = tuple((step, (StepExpired(reason=Reason.DEADLINE),)) for step in late)
-    return (*expired, *releases(steps, now))
+    return (*expired, *fundings(steps, now), *releases(steps, now))
 
 
 def _stops(steps: Sequence[Step]) -> tuple[Decision, ...]:

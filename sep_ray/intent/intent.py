@@ -104,10 +104,14 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A wanted share of one asset, in parts per million of the value rebalanced."""
+    """A wanted share of one asset, in parts per million of the value rebalanced.
+
+    `pooled` names the same token on other chains: they count together, wherever they are.
+    """
 
     asset: Asset
     weight: Ppm
+    pooled: tuple[Asset, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +120,9 @@ class Intent:
 
     ACQUIRE and DISPOSE trade `sell` for `buy`; `amount` (smallest units) fixes the side named
     by `side`. LIQUIDATE sells all that is available of `sell` for `buy`. REBALANCE brings the
-    chain's holdings of the targets' assets to their weights, ignoring differences below
-    `tolerance`.
+    holdings of the targets' assets, on however many chains, to their weights, ignoring
+    differences below `tolerance`. BRIDGE moves `amount` of `sell` to `buy`, which is the same
+    money on another chain.
     """
 
     id: UUID
@@ -137,6 +142,14 @@ class Intent:
     created_at: Millis
 
     @property
+    def chains(self) -> tuple[ChainId, ...]:
+        """Every chain it may touch, its own first."""
+        named = [asset for t in self.targets for asset in (t.asset, *t.pooled)]
+        named += [asset for asset in (self.sell, self.buy) if asset is not None]
+        others = sorted({asset.chain_id for asset in named} - {self.chain_id})
+        return self.chain_id, *others
+
+    @property
     def deadline(self) -> Millis:
         """The instant after which nothing more is begun."""
         return Millis(self.created_at + self.constraints.time_window_ms)
@@ -146,14 +159,10 @@ def checked(intent: Intent) -> Intent:
     """Return the intent unchanged, or raise InvalidIntent with the field and its range."""
     _check_constraints(intent.constraints)
     _within("note", len(intent.note), 0, MAX_NOTE)
-    if intent.type is IntentType.BRIDGE:
-        raise InvalidIntent(
-            "no bridge is configured",
-            field="type",
-            allowed="ACQUIRE, DISPOSE, REBALANCE, LIQUIDATE",
-        )
     if intent.type is IntentType.REBALANCE:
         _check_targets(intent)
+    elif intent.type is IntentType.BRIDGE:
+        _check_bridge(intent)
     else:
         _check_trade(intent)
     return intent
@@ -188,15 +197,42 @@ def _check_trade(intent: Intent) -> None:
         _within("amount", intent.amount, intent.constraints.schedule.slices, MAX_UINT256)
 
 
+def _check_bridge(intent: Intent) -> None:
+    if intent.sell is None:
+        raise InvalidIntent("is required", field="sell", allowed="an asset")
+    _on_chain("sell", intent.sell, intent.chain_id)
+    if intent.buy is None or intent.buy.chain_id == intent.chain_id:
+        raise InvalidIntent("must be elsewhere", field="buy", allowed="an asset of another chain")
+    if intent.amount is None:
+        raise InvalidIntent("is required", field="amount", allowed="1..2^256-1 smallest units")
+    _within("amount", intent.amount, 1, MAX_UINT256)
+    if intent.side is not Side.SELL:
+        raise InvalidIntent("fixes what is sent", field="side", allowed="sell")
+    if intent.constraints.style is not Style.IMMEDIATE:
+        raise InvalidIntent("cannot be sliced", field="constraints.style", allowed="immediate")
+
+
 def _check_targets(intent: Intent) -> None:
-    assets = [target.asset for target in intent.targets]
+    assets = [asset for target in intent.targets for asset in (target.asset, *target.pooled)]
     if len(assets) < 2 or len(set(assets)) != len(assets):
         raise InvalidIntent("needs different assets", field="targets", allowed="2 or more assets")
     for place, target in enumerate(intent.targets):
-        _on_chain(f"targets[{place}].asset", target.asset, intent.chain_id)
+        chains = {asset.chain_id for asset in (target.asset, *target.pooled)}
+        if len(chains) != len(target.pooled) + 1:
+            raise InvalidIntent(
+                "names a chain twice", field=f"targets[{place}].pooled", allowed="one asset a chain"
+            )
         _within(f"targets[{place}].weight", target.weight, 0, PPM)
     if sum(target.weight for target in intent.targets) != PPM:
         raise InvalidIntent("weights do not add up", field="targets", allowed="a sum of 1")
+    if intent.chain_id not in {asset.chain_id for asset in assets}:
+        raise InvalidIntent(
+            "names none of the chain", field="targets", allowed=f"an asset of {intent.chain_id}"
+        )
+    if len(intent.chains) > 1 and intent.constraints.style is not Style.IMMEDIATE:
+        raise InvalidIntent(
+            "cannot be sliced over chains", field="constraints.style", allowed="immediate"
+        )
     _within("tolerance", intent.tolerance, 0, 500_000)
 
 

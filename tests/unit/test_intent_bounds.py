@@ -13,6 +13,8 @@ from sep_ray.intent.intent import (
     InvalidIntent,
     Limit,
     Schedule,
+    Side,
+    Style,
     Target,
     checked,
 )
@@ -61,7 +63,10 @@ BAD: list[tuple[Intent, dict[str, Any], str, str]] = [
     (TRADE, {"buy": WETH}, "buy", "another asset"),
     (TRADE, {"buy": FAR}, "buy", "an asset of 1"),
     (TRADE, {"type": IntentType.LIQUIDATE}, "amount", "none"),
-    (TRADE, {"type": IntentType.BRIDGE}, "type", "ACQUIRE"),
+    (TRADE, {"type": IntentType.BRIDGE}, "buy", "another chain"),
+    (TRADE, {"type": IntentType.BRIDGE, "buy": FAR, "side": Side.BUY}, "side", "sell"),
+    (TRADE, {"type": IntentType.BRIDGE, "buy": FAR, "amount": None}, "amount", "1.."),
+    (TRADE, {"type": IntentType.BRIDGE, "buy": FAR, "sell": FAR}, "sell", "an asset of 1"),
     (REBALANCE, {"targets": HALVES[:1]}, "targets", "2 or more"),
     (REBALANCE, {"targets": (HALVES[0], HALVES[0])}, "targets", "2 or more"),
     (
@@ -72,9 +77,29 @@ BAD: list[tuple[Intent, dict[str, Any], str, str]] = [
     ),
     (
         REBALANCE,
-        {"targets": (HALVES[0], replace(HALVES[1], asset=FAR))},
-        "targets[1].asset",
+        {"targets": tuple(replace(half, pooled=(half.asset,)) for half in HALVES)},
+        "targets",
+        "2 or more assets",
+    ),
+    (
+        REBALANCE,
+        {
+            "targets": (
+                replace(HALVES[0], asset=FAR),
+                replace(HALVES[1], asset=replace(FAR, address=USDC.address)),
+            )
+        },
+        "targets",
         "an asset of 1",
+    ),
+    (
+        REBALANCE,
+        {
+            "targets": (HALVES[0], replace(HALVES[1], pooled=(FAR,))),
+            **bound(style=Style.TWAP),
+        },
+        "constraints.style",
+        "immediate",
     ),
     (REBALANCE, {"tolerance": 500_001}, "tolerance", "0..500000"),
 ]

@@ -71,6 +71,16 @@ def lenses_of(book: ChainBook) -> Lenses:
 
 
 @asynccontextmanager
+async def open_chain(
+    book: ChainBook, access: Access, *, block_seconds: float
+) -> AsyncIterator[EvmChain]:
+    """Connect to a chain for its blocks alone. Raises what `open_world` raises."""
+    async with reach(access, poll_s=min(max(block_seconds / 4, 0.05), 1.0)) as way:
+        await way.check(book.chain_id)
+        yield EvmChain(way.node, way.feed, book.multicall3, book.permit2, frozenset())
+
+
+@asynccontextmanager
 async def open_world(
     book: ChainBook, access: Access, *, block_seconds: float, data_fee: Kind = "none"
 ) -> AsyncIterator[World]:
