@@ -31,6 +31,7 @@ AMOUNTS: Final = frozenset(
         "ledger_units",
         "chain_units",
         "quoted_out",
+        "out_of",
         "least_out",
         "units_out",
         "fee_wei",
