@@ -38,7 +38,6 @@ SMALL = {
     "expires_at",
     "planned_at",
     "updated_at",
-    "bridge_ms",
     "claim_gas",
     "claims",
     "cost_ppm",
