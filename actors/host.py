@@ -18,8 +18,9 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from sep_ray.adapters.mortal import be_mortal
+from sep_ray.adapters.mortal import heed
 from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.settings import Settings
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ class EngineHost:
         *,
         niceness: int = 0,
     ) -> None:
-        be_mortal()
+        heed(Settings().crash_points)
         self._niceness = niceness
         self._name = name
         self._main = main

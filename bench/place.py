@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ import asyncpg
 from sep_ray.devnet.postgres import EmbeddedPostgres
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.settings import Settings
-from serve_app import platform
+from serve_app import place, platform
 from serve_app.auth import Role, Tokens, token_secret
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -56,27 +54,17 @@ class Place:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder with a short name (unix sockets lie in it); remove it at the end."""
-    path = Path(tempfile.mkdtemp(prefix="sepb-"))
-    try:
+    """Make a folder for a benchmark's platform; remove it at the end."""
+    with place.folder("sepb-") as path:
         yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def own_settings(state: Path, **variables: str) -> Iterator[Settings]:
     """Set exactly these SEP_* variables, and the cache's, for this process and its children."""
-    before = dict(os.environ)
-    cache = os.environ.get("SEP_CACHE_DIR", str(CACHE))
-    for name in [name for name in os.environ if name.startswith("SEP_")]:
-        del os.environ[name]
-    os.environ.update({"SEP_STATE_DIR": str(state), "SEP_CACHE_DIR": cache, **variables})
-    try:
-        yield Settings(_env_file=None)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    cache = Path(os.environ.get("SEP_CACHE_DIR", CACHE))
+    with place.own_settings(state, cache, **variables) as settings:
+        yield settings
 
 
 @contextmanager

@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     across_api_url: str | None = Field(None, description="Across's API; without it, no Across")
     cctp_api_url: str | None = Field(None, description="Circle's attestation API for CCTP")
     hyperlane_api_url: str | None = Field(None, description="signed checkpoints of Hyperlane")
+    fault_proxies: bool = Field(False, description="a node that misbehaves before each local chain")
+    crash_points: Path | None = Field(
+        None, description="folder of orders to die at named points; for fault runs"
+    )
     market: Literal["seeded", "imported"] = "seeded"
     market_data: Path | None = Field(None, description="pool states for market=imported")
     market_driver: bool = Field(False, description="move the local market's prices")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from serve_app.cli_chaos import chaos
 from serve_app.cli_common import Session, failed
 from serve_app.cli_intent import intent_app, why
 from serve_app.cli_money import portfolio_app
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, down, status, doctor, demo, token, why, route, sim):
+for command in (up, down, status, doctor, demo, token, why, route, sim, chaos):
     app.command()(command)
 app.command()(halts)
 app.command()(release)

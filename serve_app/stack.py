@@ -19,6 +19,7 @@ from sep_ray.bootstrap.chain import devnet_signers
 from sep_ray.devnet.bridges.servants import ServedBridges
 from sep_ray.devnet.build import build_states
 from sep_ray.devnet.chains import DEFAULT_OPTIONS, Chains
+from sep_ray.devnet.faults.process import ProxyProcess, spawn_proxy
 from sep_ray.devnet.folders import private_folder, replace_file
 from sep_ray.devnet.funding import balances, fund
 from sep_ray.devnet.importer import PoolSnapshot, read_snapshots
@@ -56,6 +57,7 @@ class Stack:
         self._postgres = EmbeddedPostgres(self._state) if settings.postgres_url is None else None
         self._redis = EmbeddedValkey(self._state) if settings.redis_url is None else None
         self._chains: Chains | None = None
+        self._proxies: dict[ChainId, ProxyProcess] = {}
         self._market: MovingMarket | None = None
         self._bridges: ServedBridges | None = None
 
@@ -93,6 +95,7 @@ class Stack:
             if self._chains is not None and not self._chains.alive(chain_id):
                 self._chains.restart(chain_id)
                 mended.append(f"chain {chain_id}")
+        mended += self._mend_proxies()
         if self._bridges is not None and not self._bridges.alive:
             self._serve_bridges()
             mended.append("bridges")
@@ -104,6 +107,8 @@ class Stack:
         """Stop everything embedded, each part cleanly."""
         if self._bridges is not None:
             self._bridges.stop()
+        for proxy in self._proxies.values():
+            proxy.stop()
         if self._market is not None:
             self._market.stop()
         if self._chains is not None:
@@ -135,13 +140,31 @@ class Stack:
             bundle, states, folder=self._state / "chains", options=self._options(local)
         )
         for chain_id, endpoint in self._chains.start().items():
-            variables[names[chain_id]] = endpoint.http
+            variables[names[chain_id]] = (
+                self._start_proxy(chain_id) if self._settings.fault_proxies else endpoint.http
+            )
         self._endow(report)
         variables["SEP_POOLS_FILE"] = str(self._write_pools())
         if len(local) == len(urls):
             report("serving bridges")
             variables["SEP_BRIDGE_SERVICES_URL"] = self._serve_bridges()
         return variables
+
+    def _mend_proxies(self) -> list[str]:
+        ended = {c: proxy for c, proxy in self._proxies.items() if proxy.process.poll() is not None}
+        for chain_id, proxy in ended.items():
+            self._start_proxy(chain_id, proxy.port)
+        return [f"proxy {chain_id}" for chain_id in ended]
+
+    def _start_proxy(self, chain_id: ChainId, port: int = 0) -> str:
+        """Put a node that misbehaves when told before a local chain; return its address."""
+        assert self._chains is not None
+        upstream = self._chains.endpoints[chain_id].http
+        seed = self._settings.market_seed
+        self._proxies[chain_id] = spawn_proxy(
+            upstream, port=port, seed=seed, strict_replacement=True
+        )
+        return self._proxies[chain_id].http
 
     def _serve_bridges(self) -> str:
         """Start relayers, attester and sequencer, on the port they had before if they did."""

@@ -1,6 +1,6 @@
 """Lets a fault run end this very process at a named point of the code.
 
-SEP_CRASH_POINTS names a folder. While a file with a point's name lies in it, the next process
+While a file with a point's name lies in the folder of orders (SEP_CRASH_POINTS), the next process
 to reach that point removes the file and dies, as if killed from outside.
 """
 
@@ -9,18 +9,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Final
 
 from sep_ray.kernel import points
 
-VARIABLE: Final = "SEP_CRASH_POINTS"
 
-
-def be_mortal() -> None:
-    """Heed the folder, if there is one."""
-    folder = os.environ.get(VARIABLE)
-    if folder:
-        points.listen(lambda point: _die(Path(folder) / point.value))
+def heed(orders: Path | None) -> None:
+    """Heed the orders of a folder, if there is one."""
+    if orders is not None:
+        points.listen(lambda point: _die(orders / point.value))
 
 
 def _die(order: Path) -> None:

@@ -4,14 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sep_ray.adapters.mortal import VARIABLE
 from sep_ray.kernel import points
 from sep_ray.kernel.points import Point, reached
 
 PASSING = """
-from sep_ray.adapters.mortal import be_mortal
+import sys
+from pathlib import Path
+from sep_ray.adapters.mortal import heed
 from sep_ray.kernel.points import Point, reached
-be_mortal()
+heed(Path(sys.argv[1]))
 reached(Point.SIGNED)
 reached(Point.PREPARED)
 print("alive")
@@ -20,8 +21,7 @@ print("alive")
 
 def pass_by(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PASSING],
-        env={VARIABLE: str(folder)},
+        [sys.executable, "-c", PASSING, str(folder)],
         capture_output=True,
         text=True,
         check=False,

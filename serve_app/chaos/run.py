@@ -1,0 +1,174 @@
+"""One run of chaos: a platform of its own, faults while intents flow, and the count at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sep_ray.devnet.postgres import EmbeddedPostgres
+from sep_ray.kernel.clock import SystemClock
+from serve_app import demo_plan, place, platform
+from serve_app.auth import Role, Tokens, token_secret
+from serve_app.chaos.books import ENDED, Books, compare
+from serve_app.chaos.flow import WINDOW_MS, Flow
+from serve_app.chaos.mischief import Mischief, Tally
+from serve_app.chaos.targets import Targets
+
+Report = Callable[[str], None]
+TOKEN_S: Final = 6 * 3_600
+SETTLE_S: Final = 15.0
+ENDS_S: Final = WINDOW_MS / 1_000 + 120
+"""How long after the last submission every intent must have ended."""
+PER_FAULT_S: Final = 15.0
+AGREE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for: the seed, how many faults, how fast intents come."""
+
+    seed: int
+    faults: int
+    pause_s: float = 0.6
+
+
+def run_chaos(wish: Wish, cache: Path, report: Report) -> dict[str, Any]:
+    """Do it and return what is written to the JSON file; the platform is gone afterwards."""
+    with place.folder("sepc-") as state:
+        variables = {
+            "SEP_HTTP_PORT": "0",
+            "SEP_FAULT_PROXIES": "true",
+            "SEP_SUBMISSIONS_PER_MINUTE": "100000",
+            "SEP_LOG_LEVEL": "info",
+            "SEP_CRASH_POINTS": str(state / "points"),
+        }
+        with place.own_settings(state, cache, **variables) as settings:
+            try:
+                endpoints = platform.up(settings, False, report)
+                return _Run(wish, state, endpoints, report).through()
+            finally:
+                platform.down(settings, report)
+
+
+class _Run:
+    def __init__(
+        self, wish: Wish, state: Path, endpoints: Mapping[str, Any], report: Report
+    ) -> None:
+        self._wish = wish
+        self._report = report
+        self._urls = {int(chain): url for chain, url in endpoints["chains"].items()}
+        self._books = Books(EmbeddedPostgres(state).url())
+        self._targets = Targets(state, endpoints["pid"], state / "points")
+        token = Tokens(token_secret(None, state), SystemClock()).mint("chaos", Role.ADMIN, TOKEN_S)
+        self._flow = Flow(endpoints["api"], token, wish.seed, wish.pause_s)
+
+    def through(self) -> dict[str, Any]:
+        began = time.monotonic()
+        self._flow.start_strategy(demo_plan.MOMENTUM, demo_plan.momentum())
+        with self._flow as flow:
+            time.sleep(SETTLE_S)
+            mischief = Mischief(self._targets, self._books, flow, self._urls, self._wish.seed)
+            self._strike(mischief)
+            mischief.calm_down()
+            self._report("calm; waiting for every end")
+            flow.stop()
+            self._await_ends()
+            answer = self._count(mischief.tally)
+        return answer | {"seed": self._wish.seed, "seconds": round(time.monotonic() - began, 1)}
+
+    def _strike(self, mischief: Mischief) -> None:
+        """Do as many faults as were asked for, within a bound of time (P12)."""
+        deadline = time.monotonic() + PER_FAULT_S * self._wish.faults + 60
+        while (done := mischief.tally.faults.total()) < self._wish.faults:
+            if time.monotonic() > deadline:
+                self._report(f"out of time after {done} faults")
+                return
+            kind = mischief.strike()
+            if kind:
+                told = len(self._flow.accepted)
+                self._report(f"{done + 1}/{self._wish.faults} {kind}; {told} intents accepted")
+
+    def _open(self) -> list[str]:
+        statuses = self._books.statuses(self._flow.accepted)
+        return [i for i in self._flow.accepted if statuses.get(i) not in ENDED]
+
+    def _await_ends(self) -> None:
+        deadline = time.monotonic() + ENDS_S
+        while self._open() and time.monotonic() < deadline:
+            time.sleep(0.5)
+
+    def _check(self) -> tuple[int, list[str]]:
+        """Return by how many units ledger and chains differ in the end, and what was not read."""
+        deadline = time.monotonic() + AGREE_S
+        while True:
+            check = self._flow.get("/v1/portfolio?check=true")["check"]
+            off = sum(
+                abs(int(m["ledger_units"]) - int(m["chain_units"])) for m in check["mismatches"]
+            )
+            if (not off and not check["unread"]) or time.monotonic() > deadline:
+                return off, list(check["unread"])
+            time.sleep(1.0)
+
+    def _count(self, tally: Tally) -> dict[str, Any]:
+        off, unread = self._check()
+        accepted = self._flow.accepted
+        statuses = self._books.statuses(accepted)
+        ends = self._books.ends()
+        terminal = [i for i in accepted if statuses.get(i) in ENDED and ends[i] == 1]
+        findings = compare(self._books.attempts(), self._urls)
+        seconds = sorted(each for _, each in tally.resumed)
+        return {
+            "intents": self._flow.asked,
+            "accepted": len(accepted),
+            "terminal": len(terminal),
+            "lost": len(accepted) - len(terminal),
+            "lost_ids": [i for i in accepted if i not in set(terminal)][:20],
+            "duplicates": len(findings.duplicates),
+            "duplicate_facts": findings.duplicates[:20],
+            "nonce_gaps": findings.gaps[:20],
+            "swaps_on_chain": findings.swaps,
+            "unaccounted_wei": off,
+            "unread": unread,
+            "refused": self._flow.refused[:20],
+            "ends": _tally(statuses.values()),
+            "faults": dict(sorted(tally.faults.items())),
+            "faults_total": tally.faults.total(),
+            "resume_seconds": {
+                "p50": _quantile(seconds, 0.5),
+                "p95": _quantile(seconds, 0.95),
+                "worst": _quantile(seconds, 1.0),
+                "by_kind": _by_kind(tally.resumed),
+            },
+            "not_resumed": tally.stuck,
+        }
+
+
+def met(answer: Mapping[str, Any]) -> bool:
+    """Whether nothing was lost, doubled or left unaccounted for, and everything came back."""
+    zero = ("lost", "duplicates", "unaccounted_wei")
+    none = ("nonce_gaps", "unread", "not_resumed")
+    return not any(answer[name] for name in (*zero, *none)) and answer["accepted"] > 0
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    if not ordered:
+        return None
+    return round(ordered[min(int(share * len(ordered)), len(ordered) - 1)], 2)
+
+
+def _by_kind(resumed: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Return the median of each kind."""
+    kinds: dict[str, list[float]] = {}
+    for kind, seconds in resumed:
+        kinds.setdefault(kind, []).append(seconds)
+    return {kind: _quantile(sorted(each), 0.5) or 0.0 for kind, each in sorted(kinds.items())}
+
+
+def _tally(words: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return counts

@@ -1,0 +1,112 @@
+"""What can be killed, and how one sees that it works again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from sep_ray.devnet.postgres import EmbeddedPostgres
+from sep_ray.devnet.valkey import EmbeddedValkey
+from sep_ray.kernel.points import Point
+
+ACTORS: Final[Mapping[str, str]] = {
+    "executor": "ray::ChainExecutor",
+    "router": "ray::IntentRouter",
+    "supervisor": "ray::Supervisor",
+    "strategy": "ray::Strateg",
+    "settlement": "ray::Settlement",
+    "api_replica": "ray::ServeReplica:api",
+    "model_replica": "ray::ServeReplica:models",
+}
+"""Kinds of processes of Ray, by the beginning of their titles."""
+SERVICES: Final = ("postgres", "redis", "chain", "proxy")
+PROXY: Final = "sep_ray.devnet.faults"
+
+
+class Targets:
+    """The processes of one running platform."""
+
+    def __init__(self, state: Path, daemon: int, orders: Path) -> None:
+        self._state = state
+        self._daemon = daemon
+        self._orders = orders
+
+    def pids(self, kind: str) -> list[int]:
+        """Return the processes of a kind, oldest pid first."""
+        match kind:
+            case "postgres":
+                return _some(EmbeddedPostgres(self._state).pid)
+            case "redis":
+                return _some(EmbeddedValkey(self._state).pid)
+            case "chain":
+                files = sorted((self._state / "chains").glob("*/endpoint.json"))
+                return [int(json.loads(file.read_text())["pid"]) for file in files]
+            case "proxy":
+                return [pid for pid, words in self._children() if PROXY in words]
+            case _:
+                title = ACTORS[kind]
+                return [pid for pid, words in self._children() if words.startswith(title)]
+
+    def kill(self, kind: str, pid: int) -> None:
+        """End one: a chain is asked, so that it writes its state; all others are not asked.
+
+        A local chain that is killed outright loses the blocks since its last save: a chain that
+        forgets final blocks is not what any platform promises to survive.
+        """
+        os.kill(pid, signal.SIGTERM if kind == "chain" else signal.SIGKILL)
+
+    def order(self, point: Point) -> Path:
+        """Have the next process that reaches a point die there; the file is gone when it has."""
+        self._orders.mkdir(exist_ok=True)
+        path = self._orders / point.value
+        path.touch()
+        return path
+
+    def _children(self) -> list[tuple[int, str]]:
+        """Return the command lines of all processes below the daemon."""
+        parents = {pid: parent for pid, parent in map(_parent, _all_pids()) if parent}
+        found = []
+        for pid in sorted(parents):
+            at = pid
+            while at in parents and at != self._daemon:
+                at = parents[at]
+            if at == self._daemon:
+                found.append((pid, _words(pid)))
+        return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _some(pid: int | None) -> list[int]:
+    return [] if pid is None else [pid]
+
+
+def _all_pids() -> Sequence[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent(pid: int) -> tuple[int, int]:
+    """Return a process and its parent; 0 when it has gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return pid, 0
+    return pid, int(stat.rpartition(")")[2].split()[1])
+
+
+def _words(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
