@@ -196,7 +196,8 @@ class ChainExecutor:
                 await self._gate.refresh(self.snapshot)
             async with self._attempting("keep the leases"):
                 await self._leadership.take()
-            await self._tend([lane for lane in self.lanes if lane.lease is not None], head)
+            async with self._attempting("tend lanes"):
+                await self._tend([lane for lane in self.lanes if lane.lease is not None], head)
             await self._send()
 
     async def turn(self) -> int:
@@ -206,7 +207,8 @@ class ChainExecutor:
                 return 0
             doubtful = [lane for lane in self.lanes if lane.lease is not None and lane.stale]
             if doubtful:
-                await self._tend(doubtful, self._head)
+                async with self._attempting("tend lanes"):
+                    await self._tend(doubtful, self._head)
             return await self._send()
 
     def hint(self) -> None:
@@ -344,18 +346,32 @@ class ChainExecutor:
         All is booked before anything is compared: a transfer between two of our accounts is
         booked by the one that sent it.
         """
-        doubtful = {lane.account for lane in lanes if lane.stale}
-        for work in (self._confirm, self._compare):
-            for lane in lanes:
-                if lane.lease is not None and (work == self._confirm or not lane.stale):
-                    async with self._attempting("work on a head", lane):
-                        await work(lane, head)
+        doubtful = {lane.account: lane.fence for lane in lanes if lane.stale}
+        head = await self._fresh(head) if doubtful else head
         for lane in lanes:
-            if lane.lease is not None and not lane.stale:
+            if lane.may_work(doubtful.get(lane.account)):
+                async with self._attempting("work on a head", lane):
+                    await self._confirm(lane, head)
+        for lane in lanes:
+            if lane.may_work():
+                async with self._attempting("compare ledger and chain", lane):
+                    await self._compare(lane, head)
+        for lane in lanes:
+            if lane.may_work():
                 async with self._attempting("mind what is in flight", lane):
                     if lane.account in doubtful:
                         await self._launcher.broadcast(lane, lane.pending(), head)
                     await self._mind(lane, head)
+
+    async def _fresh(self, head: Head) -> Head:
+        """Return the newest head, for lanes whose journal is read: what others booked before the
+        lease was taken would look, from an older head, as if the chain had gone back."""
+        newest = await self._world.chain.head()
+        if newest.hash != head.hash:
+            self._head, self._head_at = newest, self._clock.now()
+            if self._coming is not None and self._coming.hash != newest.hash:
+                self._coming = None
+        return newest
 
     async def _mind(self, lane: Lane, head: Head) -> None:
         fees = self._fees(head)

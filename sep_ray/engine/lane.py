@@ -101,6 +101,12 @@ class Lane:
         if self.lease is None or now >= self.sure_until:
             raise LeaseLost("the lease may be over", lane=self.name)
 
+    def may_work(self, recovering: Fence | None = None) -> bool:
+        """Whether it is led and its cache is whole, or led as it was when recovering began."""
+        if self.lease is None:
+            return False
+        return not self.stale or self.lease.fence == recovering
+
     def held(self, lease: Lease, sure_until: Millis) -> None:
         """Note a lease taken or prolonged; a new epoch means that the journal must be read."""
         if self.lease is None or self.lease.epoch != lease.epoch:

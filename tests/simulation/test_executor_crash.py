@@ -396,3 +396,23 @@ async def test_p5_a_lease_asked_for_twice_at_once_is_taken_once():
     leadership._leases = leases
     await asyncio.gather(leadership.take(), leadership.take())
     assert executor.lanes[0].fence in sim.store.fences()
+
+
+async def test_p8_who_takes_over_with_an_old_head_in_hand_looks_at_a_new_one_first():
+    """What the journal says rests on newer blocks: seen from the old one, gas is not yet paid."""
+    sim = await _funded()
+    sim.executor = sim.new_executor("first")
+    await sim.executor.start()
+    old = sim.chain.newest.head
+    step_id = await sim.add()
+    await sim.executor.turn()
+    await sim.tick(sim.rules.reorg_depth + 2)
+    await sim.executor._leadership.release()
+    before = len(await sim.store.tail(0, 100_000, 0.0))
+    sim.executor = sim.new_executor("late")
+    await sim.executor.on_head(old)
+    assert len(await sim.store.tail(0, 100_000, 0.0)) == before
+    assert sim.state == LaneState.READY
+    await sim.tick(2)
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()

@@ -1,0 +1,100 @@
+"""What a run of chaos counts: swaps against attempts, nonces, and when it has failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sep_ray.kernel.points import Point
+from serve_app.chaos import books
+from serve_app.chaos.books import compare
+from serve_app.chaos.run import met
+from serve_app.chaos.targets import Targets, alive
+from tests.fixtures.eventually import eventually
+
+ACCOUNT = "0x" + "ac" * 20
+GOOD: dict[str, Any] = {
+    "accepted": 3,
+    "lost": 0,
+    "duplicates": 0,
+    "unaccounted_wei": 0,
+    "nonce_gaps": [],
+    "unread": [],
+    "not_resumed": [],
+}
+
+
+def attempt(nonce: int, **fields: Any) -> dict[str, Any]:
+    made = {"step_id": f"s{nonce}", "chain_id": 1, "account": ACCOUNT, "nonce": nonce}
+    made |= {"status": "FINAL", "hashes": [f"0x{nonce}"], "purpose": "swap"}
+    return made | fields
+
+
+def judged(
+    monkeypatch: pytest.MonkeyPatch, attempts: list[dict[str, Any]], mined: list[str], used: int
+) -> books.Findings:
+    answers = {
+        "eth_getLogs": [{"transactionHash": tx_hash} for tx_hash in mined],
+        "eth_getTransactionCount": hex(used),
+    }
+    monkeypatch.setattr(books, "_rpc", lambda url, method, *params: answers[method])
+    return compare(attempts, {1: "http://chain"})
+
+
+def test_p3_every_swap_belongs_to_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judged(monkeypatch, [attempt(0), attempt(1)], ["0x0", "0x1"], 2)
+    assert (found.swaps, found.duplicates, found.gaps) == (2, [], [])
+
+
+@pytest.mark.parametrize(
+    ("attempts", "mined", "used", "duplicates", "gaps"),
+    [
+        ([attempt(0)], ["0x0", "0xff"], 1, 1, 0),  # nobody's
+        ([attempt(0), attempt(1, step_id="s0")], ["0x0", "0x1"], 2, 1, 0),  # a step twice
+        ([attempt(0, status="DROPPED")], ["0x0"], 1, 1, 0),  # given up and mined
+        ([attempt(0), attempt(2)], ["0x0"], 3, 0, 1),  # a nonce without bytes
+        ([attempt(0), attempt(0, hashes=["0x9"])], ["0x0"], 1, 0, 1),  # two at one nonce
+        ([attempt(0), attempt(1)], ["0x0"], 1, 0, 1),  # never used
+    ],
+)
+def test_p3_p4_what_does_not_fit_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+    attempts: list[dict[str, Any]],
+    mined: list[str],
+    used: int,
+    duplicates: int,
+    gaps: int,
+) -> None:
+    found = judged(monkeypatch, attempts, mined, used)
+    assert (len(found.duplicates), len(found.gaps)) == (duplicates, gaps)
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name != "accepted"])
+def test_a_run_fails_by_each_of_its_counts(name: str) -> None:
+    assert met(GOOD)
+    assert not met(GOOD | {name: 1})
+    assert not met(GOOD | {"accepted": 0})
+
+
+def test_targets_are_found_below_the_daemon_and_killed(tmp_path: Path) -> None:
+    child = [sys.executable, "-c", "import time; time.sleep(60)", "sep_ray.devnet.faults"]
+    process = subprocess.Popen(child)
+    try:
+        targets = Targets(tmp_path, os.getpid(), tmp_path / "points")
+        eventually(lambda: targets.pids("proxy") == [process.pid])
+        targets.kill("proxy", process.pid)
+        assert process.wait(10) == -signal.SIGKILL
+        assert not alive(process.pid)
+        assert targets.pids("proxy") == []
+    finally:
+        process.kill()
+        process.wait()
+    order = targets.order(Point.SENT)
+    assert order.name == "sent"
+    assert order.exists()
