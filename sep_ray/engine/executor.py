@@ -30,6 +30,7 @@ from sep_ray.engine.retrying import Retrier
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Round, Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
+from sep_ray.engine.status import ExecutorStatus, LaneStatus
 from sep_ray.engine.watching import Watcher
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import (
@@ -40,7 +41,6 @@ from sep_ray.execution.ports import (
     Chain,
     DataFees,
     Endpoints,
-    EndpointStatus,
     Evidence,
     Finality,
     Head,
@@ -57,7 +57,6 @@ from sep_ray.routing.plan import Plan
 from sep_ray.routing.prices import Ratio, convert, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
-from sep_ray.routing.stops import StoppedPool
 
 log = structlog.get_logger()
 
@@ -86,33 +85,6 @@ class World:
     data_fees: DataFees | None = None
     endpoints: Endpoints | None = None
     reader: CallReader = field(default_factory=Unread)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneStatus:
-    """A lane as operators see it; `epoch` None while another process holds the lease."""
-
-    account: str
-    state: LaneState
-    in_flight: int
-    next_nonce: int
-    epoch: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorStatus:
-    """An executor as operators see it; `head` None before the first one.
-
-    `stopped` are pools that are not routed on, each with its cause.
-    """
-
-    chain_id: int
-    head: int | None
-    head_at: Millis | None
-    snapshot_block: int | None
-    stopped: tuple[StoppedPool, ...]
-    lanes: tuple[LaneStatus, ...]
-    endpoints: tuple[EndpointStatus, ...] = ()
 
 
 class ChainExecutor:
