@@ -1,11 +1,13 @@
 """Models and actors as a replica meets them, without Ray around them."""
 
 import asyncio
+from dataclasses import asdict, replace
 
 import pytest
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from sep_ray.adapters.onnx.catalogue import SPECS
+from sep_ray.execution.ports import EndpointState, EndpointStatus
 from sep_ray.kernel.clock import ManualClock, Millis
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import ChainId
@@ -131,6 +133,30 @@ async def test_an_executor_that_is_not_well_says_so(actors, status, said):
     actors["chain-executor-1"] = Actor(status=status)
     with pytest.raises(Down, match=said):
         await links().executor_health(1, 1.0)
+
+
+async def test_endpoints_are_told_one_by_one_and_the_ill_with_their_evidence(actors):
+    good = EndpointStatus(
+        name="rpc.a",
+        state=EndpointState.OK,
+        latency_ms=12,
+        head=9,
+        lag_blocks=1,
+        failures=0,
+        offences=0,
+        evidence="long ago",
+    )
+    liar = replace(
+        good, name="rpc.b", state=EndpointState.QUARANTINED, lag_blocks=0, evidence="another hash"
+    )
+    actors["chain-executor-1"] = Actor(status={"endpoints": [asdict(good)]})
+    assert await links().endpoint_health(1) == "rpc.a ok 12 ms 1 behind"
+    actors["chain-executor-1"] = Actor(status={"endpoints": [asdict(good), asdict(liar)]})
+    with pytest.raises(Down, match=r"rpc\.b quarantined 12 ms \(another hash\)$"):
+        await links().endpoint_health(1)
+    actors["chain-executor-1"] = Actor(status={"state": "starting"})
+    with pytest.raises(Down, match="not known yet"):
+        await links().endpoint_health(1)
 
 
 async def test_nobody_quotes_for_a_chain_nobody_works_on(actors):
