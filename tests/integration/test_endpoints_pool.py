@@ -224,8 +224,8 @@ async def test_heads_are_those_of_the_majority_in_order_and_whole(pair: Pair, ru
     start = int(pair.rpc(1)("eth_blockNumber"), 16)
     async with three(pair) as place:
         place.proxies[1].add(rule)
-        seen = asyncio.create_task(next_heads(place, 6))
-        for _ in range(8):
+        seen = asyncio.create_task(next_heads(place, 6, seconds=60))
+        while not seen.done():
             await asyncio.sleep(0.05)
             pair.mine(1)
         heads = await seen
@@ -239,19 +239,16 @@ async def test_heads_are_those_of_the_majority_in_order_and_whole(pair: Pair, ru
 async def test_one_that_stays_behind_is_seen_to_lag(pair: Pair) -> None:
     async with three(pair) as place:
         place.proxies[2].add(Rule(fault=Fault.LAG, blocks=4))
-        seen = asyncio.create_task(next_heads(place, 8))
-        for _ in range(10):
-            await asyncio.sleep(0.05)
-            pair.mine(1)
-        await seen
-        assert place.states()[2] is EndpointState.LAGGING
-        assert place.way.status()[2].lag_blocks >= 3
+        async with following(place):
+            pair.mine(1, 5)
+            await place.until(lambda: place.states()[2] is EndpointState.LAGGING)
+            assert place.way.status()[2].lag_blocks >= 3
 
 
 async def test_a_subscription_that_is_cut_or_falls_silent_is_made_up_for(pair: Pair) -> None:
     async with three(pair) as place:
-        seen = asyncio.create_task(next_heads(place, 9, seconds=20))
-        await asyncio.sleep(0.2)
+        seen = asyncio.create_task(next_heads(place, 9, seconds=60))
+        await place.until(lambda: all(each.head for each in place.way.status()))
         for _ in range(3):
             pair.mine(1)
             await asyncio.sleep(0.05)
