@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     bridge_services_url: str | None = Field(
         None, description="the local bridges' services; set by the stack that starts them"
     )
+    bridge_caps: dict[str, dict[str, int]] = Field(
+        default_factory=dict,
+        description="most that may be with a bridge: its name, CAIP-19 asset, smallest units",
+    )
     across_api_url: str | None = Field(None, description="Across's API; without it, no Across")
     cctp_api_url: str | None = Field(None, description="Circle's attestation API for CCTP")
     hyperlane_api_url: str | None = Field(None, description="signed checkpoints of Hyperlane")

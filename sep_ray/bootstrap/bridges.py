@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import fields, replace
 
 from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
 from sep_ray.adapters.evm.addresses import BOOKS
@@ -15,6 +16,7 @@ from sep_ray.engine.departing import Crossings, Far
 from sep_ray.engine.rules import Meter
 from sep_ray.engine.settlement import SettlementManager, SettlementRules, SettlementStore
 from sep_ray.kernel.clock import SteadyClock, SystemClock
+from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import NATIVE, Asset, ChainId
 from sep_ray.settings import Settings
 from sep_ray.settlement.ports import Bridge
@@ -28,13 +30,13 @@ def bridges_of(settings: Settings) -> AbstractAsyncContextManager[tuple[Bridge, 
     accesses = {chain_id: profile(settings, chain_id).access for chain_id in CHAINS}
     if settings.bridge_services_url is not None:
         local = ServiceUrls.local(settings.bridge_services_url)
-        return open_bridges(accesses, local, BridgeTerms.local())
+        return open_bridges(accesses, local, _capped(BridgeTerms.local(), settings))
     services = ServiceUrls(
         across=settings.across_api_url,
         cctp=settings.cctp_api_url,
         hyperlane=settings.hyperlane_api_url,
     )
-    return open_bridges(accesses, services)
+    return open_bridges(accesses, services, _capped(BridgeTerms(), settings))
 
 
 def crossings_of(settings: Settings, bridges: Sequence[Bridge]) -> Mapping[ChainId, Crossings]:
@@ -84,3 +86,18 @@ async def open_settlement(
             on_claim=on_claim,
             meter=meter,
         )
+
+
+def _capped(terms: BridgeTerms, settings: Settings) -> BridgeTerms:
+    """Return the terms with the desk's exposure caps; Rejected for a bridge there is not."""
+    known = {each.name for each in fields(terms)}
+    for name, caps in settings.bridge_caps.items():
+        if name not in known:
+            raise Rejected(
+                "no such bridge", setting="SEP_BRIDGE_CAPS", got=name, known=sorted(known)
+            )
+        if any(units <= 0 for units in caps.values()):
+            raise Rejected("a cap is from 1", setting="SEP_BRIDGE_CAPS", bridge=name)
+        by_asset = {Asset.parse(text): units for text, units in caps.items()}
+        terms = replace(terms, **{name: replace(getattr(terms, name), caps=by_asset)})
+    return terms

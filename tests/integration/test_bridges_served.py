@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+
+import httpx
 
 from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
 from sep_ray.adapters.evm.addresses import ARBITRUM
@@ -67,5 +68,29 @@ def test_they_start_again_on_the_port_they_had(chains: Pair) -> None:
     with ServedBridges(urls_of(chains), works=False, port=first.port) as second:
         assert second.url == url
         asked = f"{url}/across/suggested-fees?amount=1000000"
-        with urllib.request.urlopen(asked, timeout=5) as answer:
-            assert b"totalRelayFee" in answer.read()
+        assert b"totalRelayFee" in httpx.get(asked, timeout=5).content
+
+
+async def test_knobs_are_turned_from_outside(chains: Pair) -> None:
+    with ServedBridges(urls_of(chains), works=False) as served:
+        async with httpx.AsyncClient(base_url=served.url) as client:
+            assert (await client.get("/knobs")).json()["relayer"]["paused"] is False
+            turned = await client.post("/knobs/relayer", json={"paused": True, "liquidity": 5})
+            assert (turned.status_code, turned.json()["liquidity"]) == (200, 5)
+            assert served.servants.relayer.knobs.paused
+            down = await client.post("/knobs/services", json={"down": ["/cctp"]})
+            assert down.json() == {"down": ["/cctp"]}
+            assert (await client.get("/cctp/v2/burn/USDC/fees/0/3")).status_code == 503
+            for servant, wanted in (
+                ("relayer", {"pause": True}),
+                ("relayer", {"paused": 1}),
+                ("relayer", {"latency_s": -1, "paused": False}),
+                ("relayer", {"latency_s": True}),
+                ("services", {"down": "/cctp"}),
+                ("nobody", {}),
+                ("relayer", []),
+            ):
+                refused = await client.post(f"/knobs/{servant}", json=wanted)
+                assert refused.status_code == 400, (servant, wanted)
+            assert (await client.post("/knobs/relayer", content=b"{")).status_code == 400
+            assert served.servants.relayer.knobs.paused, "what is refused turns nothing"

@@ -16,9 +16,11 @@ from sep_ray.adapters.bridges.reading import Log, Reader, calldata, paid_to, top
 from sep_ray.adapters.bridges.services import HttpService
 from sep_ray.adapters.bridges.tickets import Submission
 from sep_ray.adapters.evm.chain import TRANSFER
+from sep_ray.bootstrap.bridges import bridges_of
 from sep_ray.devnet.bridges import merkle
 from sep_ray.kernel.errors import Rejected, Transient
-from sep_ray.kernel.units import ChainId
+from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.settings import Settings
 
 TOKEN, OTHER, WHO = ("0x" + digits * 20 for digits in ("aa", "bb", "cc"))
 
@@ -224,3 +226,26 @@ async def test_services_errors_are_told_apart() -> None:
     finally:
         await service.close()
         await runner.cleanup()
+
+
+def settings_with(**more) -> Settings:
+    urls = {"ethereum_rpc_url": "http://127.0.0.1:1", "arbitrum_rpc_url": "http://127.0.0.1:2"}
+    return Settings(**urls, bridge_services_url="http://127.0.0.1:3", **more)
+
+
+async def test_the_desks_caps_reach_the_bridges() -> None:
+    usdc = f"eip155:1/erc20:{TOKEN}"
+    async with bridges_of(settings_with(bridge_caps={"across": {usdc: 250}})) as bridges:
+        caps = {each.traits.name: dict(each.traits.caps) for each in bridges}
+    assert caps == {
+        "across": {Asset(ChainId(1), TOKEN): 250},
+        "arbitrum": {},
+        "cctp": {},
+        "hyperlane": {},
+    }
+
+
+@pytest.mark.parametrize("caps", [{"acros": {}}, {"cctp": {"eip155:1/slip44:60": 0}}])
+async def test_a_cap_that_makes_no_sense_is_refused(caps) -> None:
+    with pytest.raises(Rejected, match="SEP_BRIDGE_CAPS"):
+        bridges_of(settings_with(bridge_caps=caps))

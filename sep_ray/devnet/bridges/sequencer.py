@@ -37,7 +37,7 @@ class SequencerKnobs:
     latency_s: int = 2
     paused: bool = False
     runs: bool = True
-    run_gas: int | None = None
+    run_gas: int = 2**63
     challenge_s: int = CHALLENGE_S
 
 
@@ -79,8 +79,7 @@ class Sequencer:
             code = rpc("eth_getCode", named("AliasStandIn"), "latest")
             rpc("anvil_setCode", each.sender, code)
         gas = each.gas_limit if self.knobs.runs else 0
-        if gas and self.knobs.run_gas is not None:
-            gas = min(gas, self.knobs.run_gas)
+        gas = min(gas, self.knobs.run_gas)
         if each.call_value:
             rpc("anvil_addBalance", SEQUENCER, hex(each.call_value))
         self._below.act(

@@ -28,11 +28,12 @@ from sep_ray.devnet.bridges.accounts import RIVAL
 from sep_ray.devnet.bridges.attester import Attester
 from sep_ray.devnet.bridges.carrier import Carrier
 from sep_ray.devnet.bridges.dataworker import Dataworker
+from sep_ray.devnet.bridges.knobs import shown, turn
 from sep_ray.devnet.bridges.local import LocalChain
 from sep_ray.devnet.bridges.relayer import Relayer, RelayerKnobs
 from sep_ray.devnet.bridges.sequencer import Sequencer
 from sep_ray.devnet.rpc import Rpc
-from sep_ray.kernel.errors import SepError, Transient
+from sep_ray.kernel.errors import Rejected, SepError, Transient
 from sep_ray.kernel.units import ChainId
 
 log = structlog.get_logger()
@@ -73,6 +74,15 @@ class Servants:
         self.sequencer = Sequencer(self.chains)
         self.attester = Attester(self.chains)
         self.services = ServiceKnobs()
+        self.knobs: dict[str, Any] = {
+            "relayer": self.relayer.knobs,
+            "rival": self.rival.knobs,
+            "dataworker": self.dataworker.knobs,
+            "carrier": self.carrier.knobs,
+            "sequencer": self.sequencer.knobs,
+            "attester": self.attester.knobs,
+            "services": self.services,
+        }
 
     def busy(self) -> bool:
         """Whether anything may be left to do; costs one question to each chain."""
@@ -103,14 +113,27 @@ class Servants:
             chain.rpc.close()
 
     def application(self) -> web.Application:
-        """The web services: Across's fees, Hyperlane's checkpoints, the attester's API."""
+        """The web services: Across's fees, Hyperlane's checkpoints, the attester's API; knobs."""
         app = web.Application()
         app.router.add_get("/across/suggested-fees", self._fees)
         app.router.add_get("/hyperlane/checkpoints/{origin}/{leaf}", self._checkpoint)
         app.router.add_get("/cctp/v2/messages/{domain}", self._messages)
         app.router.add_get("/cctp/v2/burn/USDC/fees/{source}/{target}", self._burn_fees)
         app.router.add_post("/cctp/v2/reattest/{nonce}", self._reattest)
+        app.router.add_get("/knobs", self._shown)
+        app.router.add_post("/knobs/{servant}", self._turned)
         return app
+
+    async def _shown(self, request: web.Request) -> web.Response:
+        return web.json_response(shown(self.knobs))
+
+    async def _turned(self, request: web.Request) -> web.Response:
+        try:
+            wanted = await request.json()
+            found = turn(self.knobs, request.match_info["servant"], wanted)
+        except (ValueError, Rejected) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response(found)
 
     async def _fees(self, request: web.Request) -> web.Response:
         units = int(request.query["amount"])
