@@ -8,6 +8,7 @@ import pytest
 import rlp  # type: ignore[import-untyped]  # it has no types
 from aiohttp import web
 from eth_utils.crypto import keccak
+from pydantic import SecretStr
 
 from sep_ray.adapters.bridges.across import FUNDS_DEPOSITED, Relay, matched
 from sep_ray.adapters.bridges.addresses import alias
@@ -229,8 +230,12 @@ async def test_services_errors_are_told_apart() -> None:
 
 
 def settings_with(**more) -> Settings:
-    urls = {"ethereum_rpc_url": "http://127.0.0.1:1", "arbitrum_rpc_url": "http://127.0.0.1:2"}
-    return Settings(**urls, bridge_services_url="http://127.0.0.1:3", **more)
+    return Settings(
+        ethereum_rpc_url=SecretStr("http://127.0.0.1:1"),
+        arbitrum_rpc_url=SecretStr("http://127.0.0.1:2"),
+        bridge_services_url="http://127.0.0.1:3",
+        **more,
+    )
 
 
 async def test_the_desks_caps_reach_the_bridges() -> None:
