@@ -59,7 +59,7 @@ def certify(graph: Graph, flow: Flow, *, circles: bool) -> Certificate:
     With `circles` it holds for paths of at most four hops, else for paths of any length.
     """
     if circles:
-        return _layered(graph, _rates(graph, flow))
+        return _layered(graph, flow.rate[graph.edges])
     price = np.full(graph.nodes, -np.inf)
     price[:] = flow.price - flow.price[graph.target]
     return _plain(flow.graph, price)
@@ -80,15 +80,6 @@ def _plain(graph: Graph, price: Floats) -> Certificate:
         graph, places, value[graph.head[places]], value[graph.tail[places]], ratio[places]
     )
     return Certificate(float(value[graph.source]), extra, MARGIN * volume)
-
-
-def _rates(graph: Graph, flow: Flow) -> Floats:
-    """Return every edge's rate (logarithm) once the flow has passed."""
-    index, used = graph.index, flow.graph.edges[flow.active]
-    rate = index.log_rate.copy()
-    rate[used] = np.log(index.keeps[used]) + 2.0 * np.log(flow.moves.root)
-    rate[used[flow.moves.root <= index.start[used] * np.exp(-index.last[used])]] = -np.inf
-    return rate[graph.edges]
 
 
 def _layered(graph: Graph, rate: Floats) -> Certificate:

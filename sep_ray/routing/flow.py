@@ -49,6 +49,16 @@ class Flow:
     error: float
 
     @property
+    def rate(self) -> Floats:
+        """By edge of the index: the logarithm of its next rate once the flow has passed."""
+        index, used = self.graph.index, self.graph.edges[self.active]
+        rate = index.log_rate.copy()
+        rate[used] = np.log(index.keeps[used]) + 2.0 * np.log(self.moves.root)
+        ended = self.moves.root <= index.start[used] * np.exp(-index.last[used])
+        rate[used[ended]] = -np.inf
+        return rate
+
+    @property
     def fits(self) -> bool:
         """Whether the trades add up to a route."""
         return self.error <= FAR

@@ -100,24 +100,6 @@ def _graph(base: Graph, edges: Ints, tail: Ints, head: Ints) -> Graph:
     )
 
 
-def one_way(graph: Graph, price: Floats) -> Graph:
-    """Return the graph without its circles: other tokens are put in a row, edges follow it.
-
-    First come tokens that are deep with what is sold, last those deep with what is bought.
-    `price` are logarithms, to count depths of different tokens in one unit.
-    """
-    index = graph.index
-    with np.errstate(invalid="ignore"):
-        depth = index.seg_liquidity[index.first[graph.edges]] * index.start[graph.edges]
-        depth = np.nan_to_num(depth * np.exp(price[graph.head]))
-    first, last = graph.tail == graph.source, graph.head == graph.target
-    with_sold = np.bincount(graph.head[first], depth[first], graph.nodes)
-    with_bought = np.bincount(graph.tail[last], depth[last], graph.nodes)
-    place = with_sold / (with_sold + with_bought + 1e-300)
-    place = place + np.arange(graph.nodes) * 1e-12
-    return graph.only(first | last | (place[graph.tail] > place[graph.head]))
-
-
 def potentials(graph: Graph, rate: Floats, rounds: int = ROUNDS) -> tuple[Floats, bool]:
     """Return the logarithm of the best rate from each node to the target, and whether it is final.
 

@@ -10,8 +10,9 @@ import numpy as np
 from sep_ray.kernel.units import PPM
 from sep_ray.routing.bound import HOPS, Certificate, at_spot, certify
 from sep_ray.routing.flow import Flow, best_flow
-from sep_ray.routing.graph import Graph, one_way, potentials, select
+from sep_ray.routing.graph import Graph, potentials, select
 from sep_ray.routing.index import Floats
+from sep_ray.routing.order import flow_in_order
 from sep_ray.routing.plan import Route, RouteRequest
 from sep_ray.routing.snapshot import Snapshot
 
@@ -34,9 +35,9 @@ class Optimum:
     def flow(self) -> Flow:
         """The best flow; without circles where the market has some that pay."""
         if self._flow is None:
-            graph = one_way(self.graph, self.price) if self.circles else self.graph
+            flow = flow_in_order if self.circles else best_flow
             amount = float(self.request.amount)
-            self._flow = best_flow(graph, amount, self.request.side, self.price)
+            self._flow = flow(self.graph, amount, self.request.side, self.price)
         return self._flow
 
     @property
