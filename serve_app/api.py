@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket
 from sep_ray import __version__
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import Status
-from serve_app import answers, intents, money, risk, risk_models, system
+from serve_app import answers, intents, lane_models, lanes, money, risk, risk_models, system
 from serve_app.docs import page
 from serve_app.health import Health
 from serve_app.live import live_events
@@ -98,6 +98,25 @@ OPERATIONS: Final = (
     Operation("GET", "/v1/limits", risk.limits, risk_models.LimitsAnswer),
     Operation("POST", "/v1/limits", risk.set_limit, risk_models.LimitAnswer, 201, LimitBody),
     Operation("DELETE", "/v1/limits/{limit_id}", risk.remove_limit, risk_models.LimitAnswer),
+    Operation("GET", "/v1/lanes", lanes.list_lanes, lane_models.LanesAnswer),
+    Operation(
+        "POST",
+        "/v1/lanes/{chain_id}/{account}/resume",
+        lanes.resume,
+        lane_models.ResumeAnswer,
+        body=lane_models.ResumeBody,
+    ),
+    Operation("GET", "/v1/attempts", lanes.list_attempts, lane_models.AttemptsAnswer),
+    Operation(
+        "GET", "/v1/attempts/{attempt_id}", lanes.show_attempt, lane_models.AttemptStoryAnswer
+    ),
+    Operation(
+        "POST",
+        "/v1/attempts/{attempt_id}/resolve",
+        lanes.resolve,
+        lane_models.AttemptAnswer,
+        body=lane_models.ResolveBody,
+    ),
     Operation("GET", "/v1/assets", system.assets, answers.AssetsAnswer),
     Operation("GET", "/v1/whoami", system.whoami, answers.WhoAnswer),
     Operation("GET", "/health", system.health, answers.HealthAnswer),

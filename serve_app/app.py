@@ -146,6 +146,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             max_body_bytes=settings.max_body_bytes,
             probes=probes,
             planner=DryRun(facts, links.quote, book, clock),
+            lanes=links.lanes,
             balances=ChainBalances(store, chains, links.accounts, tuple(TOKENS)),
             line=links,
             nudge=links.nudge,

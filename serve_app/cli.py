@@ -10,6 +10,7 @@ import typer
 from serve_app.cli_chaos import chaos
 from serve_app.cli_common import Session, failed
 from serve_app.cli_intent import intent_app, why
+from serve_app.cli_lanes import attempts_app, lane_app
 from serve_app.cli_money import portfolio_app
 from serve_app.cli_platform import demo, doctor, down, status, token, up
 from serve_app.cli_risk import halt_app, halts, limits_app, release
@@ -31,6 +32,8 @@ app.command()(release)
 app.add_typer(halt_app, name="halt")
 app.add_typer(limits_app, name="limits")
 app.add_typer(intent_app, name="intent")
+app.add_typer(lane_app, name="lane")
+app.add_typer(attempts_app, name="attempts")
 app.add_typer(portfolio_app, name="portfolio")
 app.add_typer(strategy_app, name="strategy")
 

@@ -103,8 +103,15 @@ class Links:
 
     async def accounts(self, chain_id: ChainId) -> Sequence[str]:
         """Return the accounts that a chain's executor sends from."""
+        return [str(lane["account"]) for lane in await self.lanes(chain_id)]
+
+    async def lanes(self, chain_id: ChainId) -> Sequence[Mapping[str, Any]]:
+        """Return how a chain's accounts stand. Raises Transient when nobody can be asked."""
+        if chain_id not in self._executors:
+            raise Transient("nobody works on the chain", chain_id=chain_id)
         status = await self._executors[chain_id].ask("status")
-        return [str(lane["account"]) for lane in status.get("lanes", ())]
+        found: Sequence[Mapping[str, Any]] = status.get("lanes", ())
+        return found
 
     async def router_health(self) -> str:
         """Raise unless the router works."""

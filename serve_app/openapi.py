@@ -12,12 +12,22 @@ from pydantic.json_schema import models_json_schema
 
 from serve_app.answers import EventAnswer
 from serve_app.auth import ROUTES
+from serve_app.lane_models import ResolveBody, ResumeBody
 from serve_app.problems import MEDIA_TYPE, TITLES, ProblemAnswer
 from serve_app.risk_models import HaltBody, LimitBody
 from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
 
 REF: Final = "#/components/schemas/{model}"
-BODIES: Final = (IntentBody, BatchBody, AllocationBody, StrategyBody, HaltBody, LimitBody)
+BODIES: Final = (
+    IntentBody,
+    BatchBody,
+    AllocationBody,
+    StrategyBody,
+    HaltBody,
+    LimitBody,
+    ResumeBody,
+    ResolveBody,
+)
 KEY_HEADER: Final = {
     "name": "Idempotency-Key",
     "in": "header",

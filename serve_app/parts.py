@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sep_ray.intent.intent import Intent
 from sep_ray.journal.ports import Store
 from sep_ray.kernel.clock import Clock
+from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy.halts import Halt
@@ -38,6 +39,15 @@ class Balances(Protocol):
 
         Raises Transient when that cannot be read now.
         """
+
+
+Lanes = Callable[[ChainId], Awaitable[Sequence[Mapping[str, Any]]]]
+"""How a chain's accounts stand, as its executor says; raises Transient when nobody can be asked."""
+
+
+async def no_lanes(chain_id: ChainId) -> Sequence[Mapping[str, Any]]:
+    """Say that nobody works on the chain."""
+    raise Transient("nobody works on the chain", chain_id=chain_id)
 
 
 class HaltLine(Protocol):
@@ -86,6 +96,7 @@ class Parts:
     planner: Planner | None = None
     balances: Balances | None = None
     trial: Trial = in_own_process
+    lanes: Lanes = no_lanes
     line: HaltLine = field(default_factory=NoLine)
     nudge: Nudge = nobody
     """Tells the supervisor that strategies have changed; returns at once."""

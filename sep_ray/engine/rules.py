@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.execution.fees import FeePolicy
 from sep_ray.kernel.units import Asset, ChainId
+
+MAX_TRIES: Final = 3
+"""How often a step is begun before it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class ChainRules:
     resend_blocks: int = 2
     stall_blocks: int = 4
     patience_blocks: int = 4
-    max_tries: int = 3
+    max_tries: int = MAX_TRIES
     round_size: int = 32
     max_in_flight: int = 200
     lifetime_ms: int = 120_000
