@@ -308,3 +308,17 @@ async def test_p11_a_new_process_after_every_step(bridged: World, route: str) ->
 @pytest.mark.parametrize("seed", range(3))
 async def test_p8_random_faults_end_and_are_accounted_for(bridged: World, seed: int) -> None:
     await bridge_cases.random_faults(bridged, 1_000 + seed)
+
+
+async def test_a_token_that_is_new_over_there_comes_and_goes_by_the_standard_gateway(
+    bridged: World,
+) -> None:
+    """Its first deposit deploys it, which the ticket's own run may not afford."""
+    journey = await bridged.depart("arbitrum-dai", 5 * ETHER)
+    await journey.ends("ARRIVED")
+    back = await bridged.depart("arbitrum-dai-back", 2 * ETHER)
+    await back.run("IN_FLIGHT")
+    bridged.pass_time(CHALLENGE_S)
+    await back.run("ARRIVED")
+    held = [bridged.units(asset) for asset in bridged.ends("arbitrum-dai")]
+    assert held == [6 * ETHER, 3 * ETHER]
