@@ -44,6 +44,14 @@ class Settings(BaseSettings):
         None, description="encrypted key, or a folder with one for each lane; else a local chain's"
     )
     keystore_password: SecretStr | None = None
+    keystore_password_file: Path | None = Field(None, description="its first line; else the above")
+    signer_keys: SecretStr | None = Field(
+        None, description="private keys in hex, one for each lane, between commas"
+    )
+    kms_keys: str | None = Field(
+        None, description="ids of keys in AWS KMS, one for each lane, between commas"
+    )
+    kms_region: str | None = None
 
     http_host: str = "127.0.0.1"
     http_port: int | None = Field(
@@ -124,7 +132,14 @@ class Settings(BaseSettings):
             raise ValueError("must be http:// or https:// addresses with commas between")
         return url
 
-    @field_validator("state_dir", "cache_dir", "models_dir", "market_data", "keystore_file")
+    @field_validator(
+        "state_dir",
+        "cache_dir",
+        "models_dir",
+        "market_data",
+        "keystore_file",
+        "keystore_password_file",
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

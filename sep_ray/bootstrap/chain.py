@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Final
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.data_fees import Kind
 from sep_ray.adapters.evm.endpoints import Access, majority
-from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret, from_keystore
+from sep_ray.adapters.evm.signer import LocalSigner, devnet_secret
 from sep_ray.adapters.evm.world import open_world, rules_of
+from sep_ray.bootstrap.keys import configured_signers
 from sep_ray.engine.departing import Crossings
 from sep_ray.engine.executor import ChainExecutor, ExecutorStore
 from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.engine.ports import Model
 from sep_ray.engine.rules import Meter
+from sep_ray.execution.ports import Signer
 from sep_ray.kernel.clock import SteadyClock, SystemClock
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.ids import SystemIds
@@ -87,20 +89,10 @@ async def open_executor(
         )
 
 
-def signers(settings: Settings) -> list[LocalSigner]:
-    """Return the accounts that trade, one per lane: from keystores, or the local chains' own.
-
-    Raises Rejected for a keystore that cannot be opened, and for fewer keystores than lanes.
-    """
-    where = settings.keystore_file
-    if where is None:
-        return devnet_signers(settings.state_dir, settings.lanes)
-    files = sorted(where.iterdir()) if where.is_dir() else [where]
-    if len(files) < settings.lanes:
-        raise Rejected("fewer keystores than lanes", keystores=len(files), lanes=settings.lanes)
-    password = settings.keystore_password
-    said = password.get_secret_value() if password else ""
-    return [from_keystore(file, said) for file in files[: settings.lanes]]
+def signers(settings: Settings) -> Sequence[Signer]:
+    """Return the accounts that trade, one per lane: configured ones, or the local chains' own."""
+    configured = configured_signers(settings)
+    return configured or devnet_signers(settings.state_dir, settings.lanes)
 
 
 def devnet_signers(state_dir: Path, lanes: int) -> list[LocalSigner]:

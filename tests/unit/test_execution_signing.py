@@ -17,6 +17,7 @@ from sep_ray.adapters.evm.signer import (
     LocalSigner,
     devnet_secret,
     from_keystore,
+    signed_by,
     to_keystore,
 )
 from sep_ray.execution.ports import Call, Unsigned
@@ -102,7 +103,7 @@ async def test_signatures_equal_those_of_eth_account():
 def test_a_signature_takes_well_under_a_millisecond():
     signer = LocalSigner(b"\x05" * 32)
     tx = _random_unsigned(random.Random(1))
-    best = min(timeit.repeat(lambda: signer._sign(tx), number=50, repeat=5)) / 50
+    best = min(timeit.repeat(lambda: signed_by(tx, signer.sign_digest), number=50, repeat=5)) / 50
     assert best < 0.0005, f"{best * 1e6:.0f} us"
 
 

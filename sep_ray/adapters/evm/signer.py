@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +44,7 @@ class LocalSigner:
 
     async def sign(self, batch: Sequence[Unsigned]) -> tuple[Signed, ...]:
         """Sign type-2 transactions, in order (RFC 6979: the same bytes for the same fields)."""
-        return tuple(self._sign(each) for each in batch)
+        return tuple(signed_by(each, self.sign_digest) for each in batch)
 
     def sign_digest(self, digest: bytes) -> tuple[int, int, int]:
         """Sign 32 bytes; return parity, r and s (s in the lower half, EIP-2)."""
@@ -52,26 +52,39 @@ class LocalSigner:
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
         return signature[64], r, s
 
-    def _sign(self, tx: Unsigned) -> Signed:
-        fields = transactions.body(
-            chain_id=tx.chain_id,
-            nonce=tx.nonce,
-            tip_wei=tx.tip_wei,
-            max_fee_wei=tx.max_fee_wei,
-            gas_limit=tx.gas_limit,
-            to=tx.call.to,
-            value_wei=tx.call.value_wei,
-            data=tx.call.data,
-        )
-        parity, r, s = self.sign_digest(keccak(transactions.unsigned(fields)))
-        raw = transactions.signed(fields, parity, r, s)
-        return Signed(
-            raw="0x" + raw.hex(),
-            tx_hash="0x" + keccak(raw).hex(),
-            max_fee_wei=tx.max_fee_wei,
-            tip_wei=tx.tip_wei,
-            gas_limit=tx.gas_limit,
-        )
+
+def signed_by(tx: Unsigned, sign_digest: Callable[[bytes], tuple[int, int, int]]) -> Signed:
+    """Return a type-2 transaction signed by whoever signs its digest: parity, r and s."""
+    fields = transactions.body(
+        chain_id=tx.chain_id,
+        nonce=tx.nonce,
+        tip_wei=tx.tip_wei,
+        max_fee_wei=tx.max_fee_wei,
+        gas_limit=tx.gas_limit,
+        to=tx.call.to,
+        value_wei=tx.call.value_wei,
+        data=tx.call.data,
+    )
+    parity, r, s = sign_digest(keccak(transactions.unsigned(fields)))
+    raw = transactions.signed(fields, parity, r, s)
+    return Signed(
+        raw="0x" + raw.hex(),
+        tx_hash="0x" + keccak(raw).hex(),
+        max_fee_wei=tx.max_fee_wei,
+        tip_wei=tx.tip_wei,
+        gas_limit=tx.gas_limit,
+    )
+
+
+def from_hex(text: str) -> LocalSigner:
+    """Return the signer of a key in hex, as an environment holds it.
+
+    Raises Rejected, saying nothing of the key, when it is not one.
+    """
+    try:
+        return LocalSigner(bytes.fromhex(text.strip().removeprefix("0x")))
+    except ValueError:
+        raise Rejected("not a private key in hex") from None
 
 
 def from_keystore(path: Path, password: str) -> LocalSigner:
