@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help install install-train demo test ci check sim sim-mutants chaos bridges bench bench-routing oracle docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim policy-fuzz sim-mutants bridges bench oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -38,6 +39,9 @@ sim: install  ## Simulate 20,000 days on which everything goes wrong; SEEDS=A..B
 
 bridges: install  ## Every fault of every bridge on real contracts, and random ones
 	@$(VENV)/python -m tools.run_tests bridges
+
+policy-fuzz: install  ## Race 100,000 random intents against changing limits and halts; SEED=n
+	@$(VENV)/python -m tools.policy_fuzz --seed $(or $(SEED),1) --intents $(or $(INTENTS),100000)
 
 sim-mutants: install  ## Plant every known bug and see the simulation find it
 	@$(VENV)/sep sim --bugs
