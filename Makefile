@@ -2,8 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check sim sim-mutants chaos bridges bench bench-routing oracle docs fmt lock clean
-.PHONY: help install install-train demo test ci check sim policy-fuzz sim-mutants bridges bench oracle docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim policy-fuzz sim-mutants chaos bridges bench bench-routing oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
