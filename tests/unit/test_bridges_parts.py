@@ -10,6 +10,7 @@ from aiohttp import web
 from eth_utils.crypto import keccak
 from pydantic import SecretStr
 
+from sep_ray.adapters.bridges import cctp
 from sep_ray.adapters.bridges.across import FUNDS_DEPOSITED, Relay, matched
 from sep_ray.adapters.bridges.addresses import alias
 from sep_ray.adapters.bridges.cctp import same_burn
@@ -254,3 +255,14 @@ async def test_the_desks_caps_reach_the_bridges() -> None:
 async def test_a_cap_that_makes_no_sense_is_refused(caps) -> None:
     with pytest.raises(Rejected, match="SEP_BRIDGE_CAPS"):
         bridges_of(settings_with(bridge_caps=caps))
+
+
+@pytest.mark.parametrize(("said", "ppm"), [(0, 0), (1, 100), ("1.3", 130), (0.001, 1), (14, 1_400)])
+def test_a_fee_in_basis_points_is_read_exactly(said, ppm: int) -> None:
+    assert cctp._ppm(said) == ppm
+
+
+@pytest.mark.parametrize("said", [-1, 10_001, "much", "NaN"])
+def test_a_fee_that_makes_no_sense_is_none(said) -> None:
+    with pytest.raises((ValueError, ArithmeticError)):
+        cctp._ppm(said)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from sep_ray.adapters.bridges.addresses import CCTP, CctpBook
@@ -17,7 +18,7 @@ from sep_ray.adapters.bridges.services import Service
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
-from sep_ray.kernel.units import Asset, ChainId, Rounding, divide
+from sep_ray.kernel.units import PPM, Asset, ChainId, Rounding, divide
 from sep_ray.settlement.ports import (
     Arrived,
     Blocked,
@@ -46,7 +47,6 @@ MINTED: Final = Event(
 )
 FAST, STANDARD = 1_000, 2_000
 MODES: Final = {"fast": FAST, "standard": STANDARD}
-BPS: Final = 10_000
 BURN_GAS: Final = 200_000
 MINT_GAS: Final = 250_000
 GOOD_MS: Final = 60_000
@@ -140,9 +140,9 @@ class Cctp:
         )
         return found or NoQuote(bridge="cctp", reason="amount", detail="all of it is fee")
 
-    def _offer(self, want: Want, mode: str, fee_bps: int) -> list[Quote]:
+    def _offer(self, want: Want, mode: str, fee_ppm: int) -> list[Quote]:
         """Offer one way; the fee asked now, up to twice that at worst."""
-        fee = divide(want.units * fee_bps, BPS, Rounding.UP)
+        fee = divide(want.units * fee_ppm, PPM, Rounding.UP)
         most = 2 * fee
         if most >= want.units:
             return []
@@ -165,11 +165,11 @@ class Cctp:
         ]
 
     async def _fees(self, source: int, target: int) -> dict[int, int]:
-        """Return basis points by finality threshold, as the service asks for them now."""
+        """Return ppm by finality threshold; the service asks in basis points, or parts of them."""
         said = await self._service.get(f"/v2/burn/USDC/fees/{source}/{target}")
         try:
-            return {int(each["finalityThreshold"]): int(each["minimumFee"]) for each in said}
-        except (LookupError, TypeError, ValueError):
+            return {int(each["finalityThreshold"]): _ppm(each["minimumFee"]) for each in said}
+        except (LookupError, TypeError, ValueError, ArithmeticError):
             raise Transient("the fees make no sense", said=str(said)[:200]) from None
 
     async def _paused(self, chain_id: ChainId, book: CctpBook) -> bool:
@@ -303,6 +303,14 @@ class Cctp:
             units=int.from_bytes(paid.data, "big"),
             proof=paid.proof(target.chain_id),
         )
+
+
+def _ppm(basis_points: Any) -> int:
+    """Read basis points such as 1 or 1.3 as ppm, rounded up."""
+    found = Decimal(str(basis_points)) * 100
+    if not 0 <= found <= PPM:
+        raise ValueError("a fee is from 0 to 10000 basis points")
+    return int(found.to_integral_value(ROUND_CEILING))
 
 
 def _complete(said: Any) -> list[Attested]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sep_ray.adapters.bridges.reading import Log, parse_log
 from sep_ray.adapters.evm.addresses import ChainBook
 from sep_ray.devnet.rpc import Rpc, RpcRefused, call_data
+from sep_ray.kernel.errors import Transient
 
 BUSY_S: Final = 24 * 3_600
 """How long after a bridge's last log on a chain there may still be something to do for it."""
@@ -38,6 +39,8 @@ class LocalChain:
     def time_of(self, number: int) -> int:
         """Return a block's time in seconds."""
         block = self.rpc("eth_getBlockByNumber", hex(number), False)
+        if not block:
+            raise Transient("the block is gone", number=number)
         return int(block["timestamp"], 16)
 
     def logs(
@@ -69,7 +72,10 @@ class LocalChain:
 
     def logs_of(self, tx_hash: str) -> list[Log]:
         """Return the logs of a mined transaction."""
-        return [parse_log(raw) for raw in self.rpc("eth_getTransactionReceipt", tx_hash)["logs"]]
+        receipt = self.rpc("eth_getTransactionReceipt", tx_hash)
+        if not receipt:
+            raise Transient("the transaction is gone", tx_hash=tx_hash)
+        return [parse_log(raw) for raw in receipt["logs"]]
 
     def act(
         self, sender: str, to: str, signature: str, *arguments: Any, value: int = 0, gas: int = 0
