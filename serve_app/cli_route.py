@@ -258,12 +258,13 @@ def _print(market: SnapshotFile, asked: Question, answer: dict[str, Any]) -> Non
         facts({"no route": f"{answer['reason']} {answer['detail']}".strip()})
         return
     amount_in, amount_out = int(answer["amount_in"]), int(answer["amount_out"])
+    bound = answer["upper_bound"]
     facts(
         {
             "sell": f"{sold.format(amount_in)} {sold.symbol}",
             "buy": f"{bought.format(amount_out)} {bought.symbol}",
-            "at most": f"{bought.format(int(answer['upper_bound']))} {bought.symbol} by any route",
-            "gap": f"{answer['gap_bps']:g} bp",
+            "at most": bound and f"{bought.format(int(bound))} {bought.symbol} by any route",
+            "gap": bound and f"{answer['gap_bps']:g} bp",
             "gas": answer["gas_estimate"],
             "took": f"{answer['elapsed_ms']} ms",
         }

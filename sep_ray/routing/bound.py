@@ -47,10 +47,13 @@ class Certificate:
     extra: float
     slack: float
 
-    def bound(self, amount_in: int) -> int:
-        """Return the most that any route could give for an input, rounded up."""
+    def bound(self, amount_in: int) -> int | None:
+        """Return the most that any route could give for an input, rounded up.
+
+        None where prices lie so far apart that floats do not hold it.
+        """
         value = self.price * float(amount_in) + self.extra + self.slack
-        return math.ceil(value * (1.0 + MARGIN)) + 1
+        return math.ceil(value * (1.0 + MARGIN)) + 1 if math.isfinite(value) else None
 
 
 def certify(graph: Graph, flow: Flow, *, circles: bool) -> Certificate:
@@ -69,7 +72,7 @@ def at_spot(graph: Graph, price: Floats, *, circles: bool) -> Certificate:
     """Return the bound at the prices before anything is traded: tight for small amounts."""
     if circles:
         return _layered(graph, graph.rate)
-    return Certificate(math.exp(price[graph.source]), 0.0, 0.0)
+    return Certificate(float(np.exp(price[graph.source])), 0.0, 0.0)
 
 
 def _plain(graph: Graph, price: Floats) -> Certificate:
@@ -99,7 +102,7 @@ def _layered(graph: Graph, rate: Floats) -> Certificate:
         gain = _hinge(graph, places, np.exp(out[head[places]]), np.exp(into[tail[places]]))
         extra, volume = extra + gain[0], volume + gain[1]
     gain = _inner(graph, np.flatnonzero(~first & ~last), [np.exp(each) for each in left])
-    price = math.exp(left[HOPS][graph.source])
+    price = float(np.exp(left[HOPS][graph.source]))
     return Certificate(price, extra + gain[0], MARGIN * (volume + gain[1]))
 
 

@@ -193,5 +193,5 @@ def _search(dual: _Dual, point: _Point, step: Floats) -> tuple[_Point, float]:
         ahead = float(there.gradient @ step)
         if ahead <= -0.5 * slope:
             break
-        share *= min(max(slope / (slope - ahead), 0.1), 0.7)
+        share *= min(max(slope / (slope - ahead), 0.1), 0.7) if ahead > slope else 0.5
     return there, share

@@ -56,7 +56,7 @@ class Optimum:
     def suffices(self, route: Route) -> bool:
         """Whether a route is within ENOUGH_PPM of the bound at the first prices."""
         bound = self.first.bound(route.amount_in)
-        return (bound - route.amount_out) * PPM <= ENOUGH_PPM * bound
+        return bound is not None and (bound - route.amount_out) * PPM <= ENOUGH_PPM * bound
 
 
 def optimum(

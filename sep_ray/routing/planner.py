@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import MAX_UINT256
 from sep_ray.routing.bound import HOPS, Certificate
@@ -68,6 +70,13 @@ def candidates(
     refusal = _refusal(snapshot, request)
     if refusal is not None:
         return refusal
+    with np.errstate(all="ignore"):  # prices may lie further apart than floats; it is only a search
+        return _candidates(snapshot, request, conditions)
+
+
+def _candidates(
+    snapshot: Snapshot, request: RouteRequest, conditions: Conditions
+) -> Candidates | NoRoute:
     singles = search(snapshot, request)
     desk = _Desk(snapshot, request, conditions, _gas_value(snapshot, request))
     items = [desk.candidate([steps]) for steps in singles.found]

@@ -49,7 +49,8 @@ class Candidates:
 
     def bound(self, amount_in: int) -> int | None:
         """Return the most that any route could give for `amount_in`; None when not asked for."""
-        return min((each.bound(amount_in) for each in self.proof), default=None)
+        found = (each.bound(amount_in) for each in self.proof)
+        return min((bound for bound in found if bound is not None), default=None)
 
 
 def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | None:

@@ -129,7 +129,7 @@ def _walk(graph: Graph, amount: float, side: Side, hops: int, floor: float) -> E
         values = way.along(places, np.full(len(places), value))
         for place, reached in zip(places.tolist(), values.tolist(), strict=True):
             far, left = int(way.far[place]), hops - len(so_far) - 1
-            if far in met or not reached * rates[left][far] > floor:
+            if far in met or not np.isfinite(reached) or not reached * rates[left][far] > floor:
                 continue
             if far == way.end:
                 floor, best = reached, way.path([*so_far, place])
