@@ -25,6 +25,8 @@ from sep_ray.routing.snapshot import Snapshot
 MOST_TRIES: Final = 4
 """Requests for each plan: some pairs have no route of the venues asked for."""
 VENUES: Final[tuple[tuple[Venue, ...], ...]] = ((), *((v,) for v in Venue), tuple(Venue)[1:])
+MOST_GAS: Final = 8_000_000
+"""Of one plan; what is sent may use half as much again."""
 FRESH_EVERY: Final = 25
 """Plans after which the chain goes back to where it was, so that prices stay sensible."""
 
@@ -64,6 +66,7 @@ def random_request(snapshot: Snapshot, chance: random.Random) -> RouteRequest:
         mix_venues=side is Side.SELL,
         max_splits=chance.choice([2, 4]) if splits else 1,
         max_hops=chance.choice([2, 3]),
+        max_gas=MOST_GAS,
         certify=False,
     )
 
