@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     confirmation_value: int | None = Field(
         100_000, ge=1, description="dollars for which one more confirmation is asked, up to 64"
     )
+    netting_strategies: str = Field(
+        "", description="ids with commas between; their opposite sales are crossed at the mid"
+    )
     price_tolerance_ppm: int | None = Field(
         100_000, ge=1, le=1_000_000, description="a plan may be off an independent price; else any"
     )
@@ -143,6 +146,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
+
+    @property
+    def netted(self) -> frozenset[str]:
+        """The strategies that take part in internal netting: none unless they are named."""
+        return frozenset(
+            name for part in self.netting_strategies.split(",") if (name := part.strip())
+        )
 
     @property
     def cache(self) -> Path:

@@ -16,6 +16,8 @@ from sep_ray.decomposition.step import (
     StepFilled,
     StepFinalized,
     StepHeld,
+    StepNetted,
+    StepReduced,
     StepReleased,
     StepReplanned,
     StepRequeued,
@@ -58,7 +60,13 @@ from sep_ray.journal.records import Recorded
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.policy.book import LimitRemoved, LimitSet
 from sep_ray.policy.halts import Halt, HaltPlaced, HaltReleased, Mode, Scope
-from sep_ray.portfolio.events import FundsAllocated, FundsObserved, LaneResumed, LedgerBreached
+from sep_ray.portfolio.events import (
+    FundsAllocated,
+    FundsObserved,
+    LaneResumed,
+    LedgerBreached,
+    SalesNetted,
+)
 from sep_ray.strategy.record import (
     StrategyPaused,
     StrategyResumed,
@@ -293,6 +301,18 @@ _HERE: Final[Mapping[type, Say]] = {
     ),
     StepFinalized: lambda e, _: f"Block {e.block_number} makes the fill final",
     StepUnfilled: lambda e, _: f"Block {_short(e.block_hash)} left the chain, and the fill with it",
+    StepNetted: lambda e, about: (
+        f"Done without the chain, crossed at the mid with other strategies' opposite sales: "
+        f"{about.out(e.sold)} sold, {about.into(e.bought)} bought"
+    ),
+    StepReduced: lambda e, about: (
+        f"A part was crossed and is a step of its own; {about.out(e.amount)} are left"
+    ),
+    SalesNetted: lambda e, about: (
+        f"{quantity(about.book, e.low, e.low_units)} and "
+        f"{quantity(about.book, e.high, e.high_units)} changed hands between strategies at the "
+        f"mid of block {e.block_number}"
+    ),
     StepFailed: lambda e, _: f"The step failed: {e.reason.value}; {e.detail}",
     StepSkipped: lambda e, _: f"The slice was missed and is not made up: {e.reason.value}",
     StepCancelled: lambda e, _: f"Not begun when the intent was stopped: {e.reason.value}",

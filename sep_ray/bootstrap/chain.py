@@ -69,6 +69,7 @@ async def open_executor(
         finality=chain.finality,
         lease_ttl_ms=settings.lease_ttl_ms,
         price_tolerance_ppm=settings.price_tolerance_ppm,
+        netting=settings.netted,
     )
     opened = open_world(
         book, chain.access, block_seconds=chain.block_seconds, data_fee=chain.data_fee

@@ -208,6 +208,27 @@ class StepExpired:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepNetted:
+    """Done without the chain: crossed at the mid with other strategies' opposite sales.
+
+    `price` is units bought per unit sold, numerator and denominator.
+    """
+
+    sold: int
+    bought: int
+    netting_id: UUID
+    price: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReduced:
+    """A part of the step was crossed, and is a step of its own now: this much is left."""
+
+    amount: int
+    netting_id: UUID
+
+
 StepEvent = (
     StepCreated
     | StepRescheduled
@@ -223,6 +244,8 @@ StepEvent = (
     | StepSkipped
     | StepCancelled
     | StepExpired
+    | StepNetted
+    | StepReduced
 )
 
 TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
@@ -232,6 +255,8 @@ TRANSITIONS: Final[Mapping[tuple[StepStatus, type], StepStatus]] = {
     (StepStatus.PENDING, StepCancelled): StepStatus.CANCELLED,
     (StepStatus.PENDING, StepExpired): StepStatus.EXPIRED,
     (StepStatus.READY, StepHeld): StepStatus.READY,
+    (StepStatus.READY, StepReduced): StepStatus.READY,
+    (StepStatus.READY, StepNetted): StepStatus.DONE,
     (StepStatus.READY, StepStarted): StepStatus.WORKING,
     (StepStatus.READY, StepFailed): StepStatus.FAILED,
     (StepStatus.READY, StepCancelled): StepStatus.CANCELLED,
@@ -253,6 +278,8 @@ _SETS: Final[Mapping[type, tuple[str, ...]]] = {
     StepRequeued: ("reason", "detail"),
     StepFailed: ("reason", "detail"),
     StepFilled: ("sold", "bought"),
+    StepNetted: ("sold", "bought"),
+    StepReduced: ("amount",),
     StepSkipped: ("reason",),
     StepCancelled: ("reason",),
     StepExpired: ("reason",),
@@ -263,6 +290,7 @@ _MAKES: Final[Mapping[type, Mapping[str, Any]]] = {
     StepFailed: {"reserved": 0},
     StepFilled: {"reason": Reason.FILLED},
     StepFinalized: {"final": True},
+    StepNetted: {"reason": Reason.FILLED, "final": True},
     StepUnfilled: {"sold": 0, "bought": 0, "final": False, "reason": None},
 }
 """What an event makes of other fields, whatever it says."""

@@ -24,6 +24,7 @@ from sep_ray.engine.halting import HaltBoard
 from sep_ray.engine.lane import Lane, LaneState
 from sep_ray.engine.launching import Launcher
 from sep_ray.engine.leadership import Leadership
+from sep_ray.engine.netter import Netter
 from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
 from sep_ray.engine.ports import Model
 from sep_ray.engine.retrying import Retrier
@@ -132,6 +133,7 @@ class ChainExecutor:
         self._retrier = Retrier(self._planner, accounts, calls, clock, rules)
         departer = Departer(crossings, store, clock, ids) if crossings is not None else None
         parts = self._launcher, self._gate, self._planner, accounts, calls, store
+        self._netter = Netter(store, clock, ids, rules, self.halts)
         self._sender = Sender(*parts, clock, rules, departer)
         bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
@@ -141,8 +143,7 @@ class ChainExecutor:
             for lane in self.lanes
         }
         self._leadership = Leadership(store, self.lanes, holder, steady, rules)
-        self._turn = asyncio.Lock()
-        self._news = asyncio.Event()
+        self._turn, self._news = asyncio.Lock(), asyncio.Event()
         self._coming: Head | None = None
         self._head: Head | None = None
         self._head_at: Millis | None = None
@@ -428,6 +429,7 @@ class ChainExecutor:
         planned = None
         if lanes:
             async with self._attempting("plan", lanes[0]):
+                await self._netter.net(lanes[0], market.base)
                 planned = await self._sender.plan(lanes, head, market, fees)
                 if planned is not None and not await self._stands(planned, head):
                     return 0

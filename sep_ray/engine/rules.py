@@ -25,6 +25,7 @@ class ChainRules:
     * `stall_blocks`: blocks without inclusion after which a transaction is sent for more
     * `patience_blocks`: heads a disagreement between ledger and chain may last before it counts
     * `price_tolerance_ppm`: how far a plan may be off an independent price; None: not checked
+    * `netting`: strategies whose opposite sales are crossed at the mid before they are routed
     * `lifetime_ms`: how long a signed swap may wait to be mined
     * `lease_margin_ms`: how long before the lease's end nothing is sent any more
     * `zero_first`: tokens (addresses) whose allowance can only be changed from or to zero
@@ -48,6 +49,7 @@ class ChainRules:
     max_in_flight: int = 200
     lifetime_ms: int = 120_000
     price_tolerance_ppm: int | None = None
+    netting: frozenset[str] = frozenset()
     lease_ttl_ms: int = 3_000
     lease_margin_ms: int = 500
     fees: FeePolicy = field(default_factory=FeePolicy)

@@ -7,6 +7,7 @@ from typing import Final
 from sep_ray.execution.attempt import TERMINAL, Attempt
 from sep_ray.journal.records import Commit
 from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.portfolio.events import SalesNetted
 from sep_ray.portfolio.ledger import balanced
 
 FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy", "transfer", "policy", "halt"})
@@ -22,8 +23,9 @@ def check_commit(commit: Commit) -> None:
     """Raise InvariantBroken unless states match streams and postings balance and have an owner.
 
     Each stream appears once and gets at least one event; each folded stream brings its state,
-    at exactly the version its last event has; postings need appends of one correlation; shares
-    of limits belong to live attempts of the same commit.
+    at exactly the version its last event has; postings need appends of one correlation, or a
+    netting of several intents' sales as the first; shares of limits belong to live attempts of
+    the same commit.
     """
     ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
     if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
@@ -36,5 +38,12 @@ def check_commit(commit: Commit) -> None:
     moved = {s.id for s in commit.states if isinstance(s, Attempt) and s.status not in TERMINAL}
     if any(taken.attempt_id not in moved for taken in commit.reservations):
         raise InvariantBroken("shares of limits without their attempt", streams=list(ends))
-    if commit.postings and len({a.correlation_id for a in commit.appends}) != 1:
+    owners = {each.correlation_id for each in commit.appends}
+    if commit.postings and len(owners) != 1 and not _netting(commit):
         raise InvariantBroken("postings belong to no single correlation", streams=list(ends))
+
+
+def _netting(commit: Commit) -> bool:
+    """Whether it begins with sales of several intents that were netted: that event owns the
+    lines between their strategies."""
+    return bool(commit.appends) and isinstance(commit.appends[0].events[0], SalesNetted)

@@ -51,4 +51,18 @@ class LaneResumed:
     strategy_id: str
 
 
-AccountEvent = FundsObserved | FundsAllocated | LedgerBreached | LaneResumed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SalesNetted:
+    """Strategies' opposite sales were crossed at the mid of a block; the ledger's lines beside
+    this say who gave what. `price` is units of `high` per unit of `low`."""
+
+    low: Asset
+    high: Asset
+    price: tuple[int, int]
+    low_units: int
+    high_units: int
+    block_number: int
+    block_hash: str
+
+
+AccountEvent = FundsObserved | FundsAllocated | LedgerBreached | LaneResumed | SalesNetted

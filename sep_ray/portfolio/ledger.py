@@ -12,7 +12,7 @@ the world gave and positive when it took.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -87,6 +87,14 @@ def allocate(asset: Asset, units: int, source: str, target: str) -> tuple[Postin
     return (
         Posting(strategy_id=source, asset=asset, bucket=Bucket.AVAILABLE, delta=-units),
         Posting(strategy_id=target, asset=asset, bucket=Bucket.AVAILABLE, delta=units),
+    )
+
+
+def exchange(asset: Asset, given: Mapping[str, int]) -> tuple[Posting, ...]:
+    """Move available units between strategies: below zero who gives, above who gets."""
+    return tuple(
+        Posting(strategy_id=strategy_id, asset=asset, bucket=Bucket.AVAILABLE, delta=delta)
+        for strategy_id, delta in sorted(given.items())
     )
 
 

@@ -69,11 +69,21 @@ def reference_of(plan: Plan, snapshot: Snapshot) -> Reference | None:
     return None
 
 
+def strays(price: Ratio, sell: str, buy: str, snapshot: Snapshot, tolerance_ppm: int) -> bool:
+    """Whether a price of `sell` in `buy` is off the time-weighted mean, where there is one."""
+    market = replace(snapshot, pools=tuple(_means(snapshot)), means=())
+    mean = price_between(market, sell, buy)
+    return not isinstance(mean, NoRoute) and abs(_apart(price, mean)) > tolerance_ppm
+
+
 def _off(plan: Plan, price: Ratio) -> int:
-    """Return (out/in) / price - 1 in ppm, rounded down."""
-    numerator, denominator = price
-    fair = plan.amount_in * numerator
-    return divide((plan.amount_out * denominator - fair) * PPM, fair, Rounding.DOWN)
+    return _apart((plan.amount_out, plan.amount_in), price)
+
+
+def _apart(price: Ratio, fair: Ratio) -> int:
+    """Return price / fair - 1 in ppm, rounded down."""
+    expected = price[1] * fair[0]
+    return divide((price[0] * fair[1] - expected) * PPM, expected, Rounding.DOWN)
 
 
 def _means(snapshot: Snapshot) -> Iterable[Pool]:

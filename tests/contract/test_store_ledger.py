@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sep_ray.adapters.memory import MemoryStore
+from sep_ray.decomposition.step import StepCreated, StepNetted, StepReduced, StepStatus
+from sep_ray.engine.netter import netting
+from sep_ray.engine.netting import Crossed as Netted
 from sep_ray.journal.ports import Store
 from sep_ray.kernel.clock import ManualClock
+from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import MAX_UINT256, NATIVE, Asset, ChainId
 from sep_ray.portfolio.ledger import (
     TREASURY,
@@ -29,10 +34,53 @@ from sep_ray.portfolio.ledger import (
     reserve,
     withdrawn,
 )
-from tests.fixtures.records import CHAIN, NOW, USDC, WETH, booked, funding, new_id
+from tests.fixtures.market import snapshot
+from tests.fixtures.records import (
+    CHAIN,
+    NOW,
+    USDC,
+    WETH,
+    a_step,
+    begin,
+    booked,
+    funding,
+    new_id,
+)
 from tests.fixtures.stores import PostgresWorld, World
 
 COIN = Asset(CHAIN, NATIVE)
+
+
+async def test_sales_of_several_intents_are_netted_in_one_commit(store: Store) -> None:
+    """P8: the netting owns the lines, each step keeps its intent's correlation."""
+    await store.commit(funding(USDC, 10**9))
+    await store.commit(funding(WETH, 10**9, "carry", version=1))
+    sold = a_step(amount=10**7)
+    bought = a_step(strategy_id="carry", sell=WETH, buy=USDC, amount=5 * 10**6)
+    await store.commit(begin(sold, bought))
+    parts = [
+        Netted(step=replace(sold, version=1), sold=8 * 10**6, bought=4 * 10**6),
+        Netted(step=replace(bought, version=1), sold=4 * 10**6, bought=8 * 10**6),
+    ]
+    low, high = sorted((USDC, WETH))
+    market = snapshot()
+    written = netting(name := new_id(), parts, {(low, high): (1, 2)}, market)
+    await store.commit(replace(written, at=NOW))
+    lines = await store.postings_of(name)
+    assert len(lines) == 4
+    assert {line.bucket for line in lines} == {Bucket.AVAILABLE}
+    held = {(h.strategy_id, h.asset): h.units for h in await store.holdings() if h.units > 0}
+    assert held["momentum", WETH] == 4 * 10**6
+    assert held["momentum", USDC] == 10**9 - 8 * 10**6
+    assert held["carry", USDC] == 8 * 10**6
+    rest = await store.step(sold.id)
+    assert rest is not None
+    assert (rest.status, rest.amount) == (StepStatus.READY, 2 * 10**6)
+    told = await store.related(bought.intent_id)
+    assert {type(row.event) for row in told} == {StepReduced, StepCreated, StepNetted}
+    poor = [replace(each, sold=10**12) for each in parts]
+    with pytest.raises((InsufficientBalance, InvariantBroken)):
+        await store.commit(netting(new_id(), poor, {(low, high): (1, 2)}, market))
 
 
 async def test_balances_and_lines(store: Store) -> None:

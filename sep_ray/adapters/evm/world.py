@@ -38,6 +38,7 @@ def rules_of(
     finality: FinalityRule,
     lease_ttl_ms: int = 3_000,
     price_tolerance_ppm: int | None = None,
+    netting: frozenset[str] = frozenset(),
 ) -> ChainRules:
     """Return the rules for a chain of a book: what is a matter of time counted in its blocks."""
     block_ms = max(int(block_seconds * 1_000), 1)
@@ -58,6 +59,7 @@ def rules_of(
         patience_blocks=max(finality.confirmations + 2, -(-PATIENCE_MS // block_ms)),
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
         price_tolerance_ppm=price_tolerance_ppm,
+        netting=netting,
         lease_ttl_ms=lease_ttl_ms,
         lease_margin_ms=min(500, lease_ttl_ms // 4),
         fees=FeePolicy(least_tip_wei=ETHEREUM_TIP_WEI if book.chain_id == 1 else 0),
