@@ -23,6 +23,7 @@ install-train:  ## The same, with what training the models needs
 
 demo: install  ## Install, bring everything up, run real intents, show what happened
 	@$(VENV)/sep demo
+	@$(VENV)/sep demo rebalance
 
 test: install  ## Run the suites; `make test SUITES="unit ray"` runs some
 	@$(VENV)/python -m tools.run_tests $(SUITES)

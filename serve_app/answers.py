@@ -124,10 +124,13 @@ class TransactionAnswer(Answer):
 
 
 class StepAnswer(Answer):
-    """One swap an intent was decomposed into."""
+    """One swap, or one movement to another chain, that an intent was decomposed into."""
 
     id: str
     ordinal: int
+    kind: str = Field(description="swap or bridge")
+    chain_id: int
+    after: list[str] = Field(description="The steps that fund it")
     state: str
     reason: str | None
     detail: str
@@ -149,6 +152,7 @@ class TargetAnswer(Answer):
     asset: str
     symbol: str | None
     weight: str
+    pooled: list[str] = Field(description="The same token on other chains, counted together")
 
 
 class ConstraintsAnswer(Answer):

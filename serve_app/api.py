@@ -26,7 +26,18 @@ from starlette.websockets import WebSocket
 from sep_ray import __version__
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import Status
-from serve_app import answers, intents, lane_models, lanes, money, risk, risk_models, system
+from serve_app import (
+    answers,
+    intents,
+    lane_models,
+    lanes,
+    money,
+    risk,
+    risk_models,
+    system,
+    transfer_answers,
+    transfers,
+)
 from serve_app.docs import page
 from serve_app.health import Health
 from serve_app.live import live_events
@@ -74,6 +85,13 @@ OPERATIONS: Final = (
         201,
         AllocationBody,
         keyed=True,
+    ),
+    Operation("GET", "/v1/transfers", transfers.list_transfers, transfer_answers.TransfersAnswer),
+    Operation(
+        "GET",
+        "/v1/transfers/{transfer_id}",
+        transfers.show_transfer,
+        transfer_answers.TransferAnswer,
     ),
     Operation("GET", "/v1/strategies", system.list_strategies, answers.StrategiesAnswer),
     Operation("GET", "/v1/strategies/{strategy_id}", system.show_strategy, answers.StrategyAnswer),
@@ -129,7 +147,7 @@ PARAMETERS: Final = {
     "released": "true, false",
     "limit": f"1..{intents.MAX_PAGE}",
     "state": ", ".join(Status),
-    "type": ", ".join(kind for kind in IntentType if kind is not IntentType.BRIDGE),
+    "type": ", ".join(IntentType),
 }
 """What a query's parameters take."""
 

@@ -53,6 +53,8 @@ ROUTES: Final[Mapping[tuple[str, str], Role | None]] = {
     ("POST", "/v1/plans"): Role.TRADER,
     ("GET", "/v1/portfolio"): Role.VIEWER,
     ("POST", "/v1/portfolio/allocations"): Role.ADMIN,
+    ("GET", "/v1/transfers"): Role.VIEWER,
+    ("GET", "/v1/transfers/{transfer_id}"): Role.VIEWER,
     ("GET", "/v1/strategies"): Role.VIEWER,
     ("GET", "/v1/strategies/{strategy_id}"): Role.VIEWER,
     ("POST", "/v1/strategies"): Role.ADMIN,

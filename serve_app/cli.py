@@ -17,6 +17,7 @@ from serve_app.cli_risk import halt_app, halts, limits_app, release
 from serve_app.cli_route import route
 from serve_app.cli_sim import sim
 from serve_app.cli_strategy import strategy_app
+from serve_app.cli_transfers import transfers_app
 
 app = typer.Typer(
     name="sep",
@@ -36,6 +37,7 @@ app.add_typer(lane_app, name="lane")
 app.add_typer(attempts_app, name="attempts")
 app.add_typer(portfolio_app, name="portfolio")
 app.add_typer(strategy_app, name="strategy")
+app.add_typer(transfers_app, name="transfers")
 
 
 def _version(asked: bool) -> None:

@@ -88,14 +88,24 @@ def doctor(context: typer.Context, as_json: JsonFlag = False) -> None:
 
 def demo(
     context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="[trades|rebalance]", help="On each chain, or over both.")
+    ] = "trades",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write what happened there.")
     ] = None,
 ) -> None:
     """Bring the platform up, run real intents end to end, and show what happened."""
-    from serve_app.demo import run_demo
+    from serve_app.demo import run_against, run_demo
+    from serve_app.demo_rebalance import Walkthrough, print_walkthrough
 
-    code = run_demo(session_of(context).settings(), json_file)
+    settings = session_of(context).settings()
+    if what not in ("trades", "rebalance"):
+        raise Failure(f"no such demonstration: {what}; there are trades and rebalance")
+    if what == "rebalance":
+        code = run_against(settings, Walkthrough, print_walkthrough, json_file)
+    else:
+        code = run_demo(settings, json_file)
     if code:
         raise typer.Exit(code)
 

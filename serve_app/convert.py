@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from sep_ray.intent.intent import (
+    BridgeBy,
     Constraints,
     Intent,
     IntentType,
@@ -22,7 +23,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import ChainId, Ppm, Token
 from serve_app.assets import AssetBook, ppm, units_of
 from serve_app.problems import Problem
-from serve_app.schemas import CATCH_UPS, STYLES, ConstraintsBody, IntentBody
+from serve_app.schemas import CATCH_UPS, STYLES, ConstraintsBody, IntentBody, TargetBody
 
 _NATURAL_SIDE: Final = {IntentType.ACQUIRE: Side.BUY}
 """What an amount means where `side` is not given; otherwise what is sold."""
@@ -47,7 +48,7 @@ def _trade(body: IntentBody, book: AssetBook, intent_id: UUID, at: Millis) -> In
     if body.targets:
         raise Problem.of_field("targets", "belongs to REBALANCE", "none")
     sell = _required(body.sell, body.chain_id, "sell", book)
-    buy = _required(body.buy, body.chain_id, "buy", book)
+    buy = _bought(body, sell, book)
     side = Side(body.side) if body.side else _NATURAL_SIDE.get(kind, Side.SELL)
     amount: int | None = None
     if kind is not IntentType.LIQUIDATE:
@@ -75,24 +76,50 @@ def _rebalance(body: IntentBody, book: AssetBook, intent_id: UUID, at: Millis) -
             raise Problem.of_field(name, "does not belong to REBALANCE", "none: see targets")
     if len(body.targets) < 2:
         raise Problem.of_field("targets", "needs different assets", "2..20 assets")
-    tokens = [
-        book.find(target.asset, body.chain_id, f"targets[{place}].asset")
-        for place, target in enumerate(body.targets)
-    ]
+    tokens = [_tokens(body, place, target, book) for place, target in enumerate(body.targets)]
     return Intent(
         id=intent_id,
         strategy_id=body.strategy_id,
         type=IntentType.REBALANCE,
-        chain_id=ChainId(body.chain_id or tokens[0].asset.chain_id),
+        chain_id=ChainId(body.chain_id or tokens[0][0].asset.chain_id),
         targets=tuple(
-            Target(asset=token.asset, weight=Ppm(ppm(target.weight)))
-            for token, target in zip(tokens, body.targets, strict=True)
+            Target(
+                asset=first.asset,
+                weight=Ppm(ppm(target.weight)),
+                pooled=tuple(token.asset for token in others),
+            )
+            for (first, *others), target in zip(tokens, body.targets, strict=True)
         ),
         tolerance=Ppm(ppm(body.tolerance)),
         constraints=_constraints(body.constraints, None, None),
         note=body.note,
         created_at=at,
     )
+
+
+def _bought(body: IntentBody, sell: Token, book: AssetBook) -> Token:
+    """Return what is bought; what a bridge delivers is the same symbol where nothing is said."""
+    if body.type != IntentType.BRIDGE.value:
+        if body.to_chain_id is not None:
+            raise Problem.of_field("to_chain_id", "belongs to BRIDGE", "none")
+        return _required(body.buy, body.chain_id, "buy", book)
+    if body.to_chain_id is not None:
+        book.require_chain(body.to_chain_id)
+    elif body.buy is None or ":" not in body.buy:
+        raise Problem.of_field("to_chain_id", "is required", "a chain", "missing_field")
+    return book.find(body.buy or sell.symbol, body.to_chain_id, "buy")
+
+
+def _tokens(body: IntentBody, place: int, target: TargetBody, book: AssetBook) -> list[Token]:
+    """Return a target's token on each chain it names: its own first."""
+    where = f"targets[{place}]"
+    if target.chains and target.chain_id is not None:
+        raise Problem.of_field(f"{where}.chain_id", "is said twice", "chain_id or chains, not both")
+    chains: list[int | None] = [*target.chains] or [target.chain_id or body.chain_id]
+    for chain_id in chains:
+        if chain_id is not None:
+            book.require_chain(chain_id)
+    return [book.find(target.asset, chain_id, f"{where}.asset") for chain_id in chains]
 
 
 def _required(text: str | None, chain_id: int | None, field: str, book: AssetBook) -> Token:
@@ -108,6 +135,9 @@ def _constraints(body: ConstraintsBody, sell: Token | None, buy: Token | None) -
         limit=_limit(body.limit_price, sell, buy),
         max_gas=body.max_gas,
         venues=frozenset(body.venues),
+        bridges=frozenset(body.bridges),
+        bridge_by=BridgeBy(body.bridge_by),
+        bridge_ms=body.bridge_ms,
         urgency=Ppm(ppm(body.urgency)),
         style=STYLES[body.style],
         schedule=_schedule(body),

@@ -43,6 +43,17 @@ def run_demo(
 
     A platform that runs already is used and left running; otherwise one is started and stopped.
     """
+    return run_against(settings, Demo, _print, json_path, console)
+
+
+def run_against(
+    settings: Settings,
+    made: type[Demo],
+    say: Callable[[Console, Mapping[str, Any]], None],
+    json_path: Path | None,
+    console: Console | None = None,
+) -> int:
+    """Run one kind of demonstration on a platform that is there, or started for it."""
     console = console or wide_console()
     began = time.monotonic()
     mine = not status(settings)["running"]
@@ -51,7 +62,7 @@ def run_demo(
         endpoints = up(settings, False, lambda text: progress.update(task, description=text))
         ready = time.monotonic()
         try:
-            demo = Demo(settings, endpoints, lambda text: progress.update(task, description=text))
+            demo = made(settings, endpoints, lambda text: progress.update(task, description=text))
             result = demo.run()
         finally:
             if mine:
@@ -60,7 +71,7 @@ def run_demo(
         "up_seconds": round(ready - began, 1),
         "total_seconds": round(time.monotonic() - began, 1),
     }
-    _print(console, result)
+    say(console, result)
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=1))
         console.print(f"written to {json_path}")
@@ -107,7 +118,7 @@ class Demo:
             },
             "portfolio": {"before": before, "after": after},
             "timings": {"trading_seconds": round(time.monotonic() - began, 1)},
-            "versions": _versions(),
+            "versions": versions(),
             "endpoints": self._endpoints,
         }
 
@@ -138,7 +149,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise Transient("the treasury holds nothing to demonstrate with")
             time.sleep(POLL_S)
-        held = _available(self._get("/v1/portfolio"))
+        held = available(self._get("/v1/portfolio"))
         for strategy, amounts in plan.FUNDS.items():
             for chain_id in plan.CHAINS:
                 for symbol, amount in amounts.items():
@@ -150,7 +161,7 @@ class Demo:
                         self._move(strategy, chain_id, symbol, -have)
 
     def _treasury_ready(self) -> bool:
-        held = _available(self._get("/v1/portfolio"))
+        held = available(self._get("/v1/portfolio"))
         return all(
             ("treasury", c, s) in held for c in plan.CHAINS for s in ("WETH", "USDC", "WBTC")
         )
@@ -266,7 +277,8 @@ def _quoted(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return _side([{"quoted": step["quoted"]} for step in steps if step["quoted"]], "quoted")
 
 
-def _available(portfolio: Mapping[str, Any]) -> dict[tuple[str, int, str], Decimal]:
+def available(portfolio: Mapping[str, Any]) -> dict[tuple[str, int, str], Decimal]:
+    """Return whole tokens at hand by strategy, chain and symbol."""
     held = {}
     for strategy in portfolio["strategies"]:
         for entry in strategy["assets"]:
@@ -278,7 +290,8 @@ def _available(portfolio: Mapping[str, Any]) -> dict[tuple[str, int, str], Decim
     return held
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the platform and of what it stands on."""
     packages = ("ray", "web3", "onnxruntime", "asyncpg", "redis", "pydantic")
     return {"sep_ray": __version__} | {name: version(name) for name in packages}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Query
@@ -45,7 +45,7 @@ async def list_intents(
     principal: Caller,
     strategy_id: Annotated[str | None, Query(max_length=64)] = None,
     state: Annotated[Status | None, Query()] = None,
-    type: Annotated[Literal["ACQUIRE", "DISPOSE", "REBALANCE", "LIQUIDATE"] | None, Query()] = None,
+    type: Annotated[IntentType | None, Query()] = None,
     chain_id: Annotated[int | None, Query(ge=1)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -53,9 +53,9 @@ async def list_intents(
     """Intents, newest first. A cursor belongs to the filters it was given for."""
     known_query(request, *_FILTERS)
     found = IntentFilter(
-        strategy_id=_within_scope(principal, strategy_id),
+        strategy_id=within_scope(principal, strategy_id),
         status=state.value if state else None,
-        type=IntentType(type).value if type else None,
+        type=type.value if type else None,
         chain_id=chain_id,
     )
     query = f"intents?{found}"
@@ -126,7 +126,8 @@ async def _visible(parts: Parts, principal: Principal, intent_id: UUID) -> Inten
     return record
 
 
-def _within_scope(principal: Principal, strategy_id: str | None) -> str | None:
+def within_scope(principal: Principal, strategy_id: str | None) -> str | None:
+    """Return the strategy a list is for, or raise a Problem for one outside the token's scope."""
     if principal.strategies is None:
         return strategy_id
     if strategy_id is None and len(principal.strategies) == 1:

@@ -108,6 +108,9 @@ def step_answer(step: Step, book: AssetBook, attempts: Sequence[Attempt]) -> Ste
     return StepAnswer(
         id=str(step.id),
         ordinal=step.ordinal,
+        kind=step.kind.value,
+        chain_id=step.chain_id,
+        after=[str(each) for each in step.after],
         state=step.status.value,
         reason=step.reason.value if step.reason else None,
         detail=step.detail,
@@ -213,6 +216,7 @@ def _targets(intent: Intent, book: AssetBook) -> list[TargetAnswer]:
             asset=str(target.asset),
             symbol=token.symbol if token else None,
             weight=share(target.weight),
+            pooled=[str(asset) for asset in target.pooled],
         )
         for target, token in tokens
     ]

@@ -99,6 +99,13 @@ class ConstraintsBody(Body):
         None, description="The least tokens bought per token sold, both whole"
     )
     max_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] | None = None
+    bridges: list[Annotated[str, Field(pattern=NAME)]] = Field(
+        default_factory=list, max_length=20, description="Allowed bridges; none named means all"
+    )
+    bridge_by: Literal["best", "cheapest", "fastest", "safest"] = _USUAL.bridge_by.value
+    bridge_ms: Annotated[int, Field(ge=1_000, le=31 * 24 * 3_600_000)] = Field(
+        _USUAL.bridge_ms, description="How long a bridge may take, at its 95th percentile"
+    )
     venues: list[Literal["uniswap-v2", "uniswap-v3"]] = Field(
         default_factory=list, max_length=20, description="Allowed venues; none named means all"
     )
@@ -112,9 +119,15 @@ _UNSAID: Final = ConstraintsBody()
 
 
 class TargetBody(Body):
-    """A wanted share of the value that is rebalanced; all shares add up to 1."""
+    """A wanted share of the value that is rebalanced; all shares add up to 1.
+
+    `chain_id` says where, if not where the intent says. With `chains` the share is that of the
+    token on all those chains together.
+    """
 
     asset: Text
+    chain_id: Annotated[int, Field(ge=1)] | None = None
+    chains: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, max_length=20)
     weight: Annotated[Decimal, Field(ge=0, le=1, decimal_places=6)]
 
 
@@ -123,8 +136,9 @@ class IntentBody(Body):
 
     ACQUIRE and DISPOSE trade `sell` for `buy`; the amount is of the asset that `side` names: by
     default what is acquired, or what is disposed of. LIQUIDATE sells all of `sell`. REBALANCE
-    brings the strategy's holdings of the targets' assets to their weights. Assets are CAIP-19
-    texts, or symbols together with `chain_id`.
+    brings the strategy's holdings of the targets' assets, on however many chains, to their weights.
+    BRIDGE moves an amount of `sell` to the same token (or to `buy`) on `to_chain_id`. Assets are
+    CAIP-19 texts, or symbols together with `chain_id`.
     """
 
     model_config = ConfigDict(
@@ -160,13 +174,31 @@ class IntentBody(Body):
                     ],
                     "tolerance": "0.01",
                 },
+                {
+                    "type": "REBALANCE",
+                    "chain_id": 1,
+                    "targets": [
+                        {"asset": "WETH", "weight": "0.5", "chains": [1, 42161]},
+                        {"asset": "USDC", "weight": "0.25"},
+                        {"asset": "USDC", "weight": "0.25", "chain_id": 42161},
+                    ],
+                },
+                {
+                    "type": "BRIDGE",
+                    "chain_id": 1,
+                    "to_chain_id": 42161,
+                    "sell": "USDC",
+                    "amount": "1000",
+                    "constraints": {"bridge_by": "fastest"},
+                },
             ]
         }
     )
 
     strategy_id: StrategyName = TREASURY
-    type: Literal["ACQUIRE", "DISPOSE", "REBALANCE", "LIQUIDATE"]
+    type: Literal["ACQUIRE", "DISPOSE", "REBALANCE", "LIQUIDATE", "BRIDGE"]
     chain_id: Annotated[int, Field(ge=1)] | None = None
+    to_chain_id: Annotated[int, Field(ge=1)] | None = None
     sell: Text | None = None
     buy: Text | None = None
     amount: DecimalText | None = None

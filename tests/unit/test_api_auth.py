@@ -41,7 +41,8 @@ async def test_the_table_of_roles_is_the_table_of_routes():
 
 
 async def ask(api, method, path, headers):
-    named = dict.fromkeys(("intent_id", "reference", "halt_id", "attempt_id"), NOBODY)
+    ids = ("intent_id", "reference", "halt_id", "attempt_id", "transfer_id")
+    named = dict.fromkeys(ids, NOBODY)
     more = {"strategy_id": "nobody", "limit_id": "none", "chain_id": "1", "account": "0x"}
     where = path.format(**named, **more)
     return await api.client.request(method, where, json=BODIES.get(path, {}), headers=headers)

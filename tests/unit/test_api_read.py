@@ -274,7 +274,7 @@ async def test_a_cursor_belongs_to_its_query():
         ("limit=201", "limit", "1..200"),
         ("limit=x", "limit", "1..200"),
         ("state=NOPE", "state", None),
-        ("type=BRIDGE", "type", None),
+        ("type=TRADE", "type", None),
         ("chain_id=0", "chain_id", None),
         ("stat=ACCEPTED", "stat", None),
     ],

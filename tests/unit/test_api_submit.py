@@ -206,7 +206,9 @@ BAD = [
     ({"sell": "WETH"}, "invalid_field", "buy", "another asset than sell"),
     ({"sell": WETH_CAIP}, "invalid_field", "buy", "another asset than sell"),
     # shapes
-    ({"type": "BRIDGE"}, "invalid_field", "type", "ACQUIRE, DISPOSE, REBALANCE, LIQUIDATE"),
+    ({"type": "TRADE"}, "invalid_field", "type", "ACQUIRE, DISPOSE, REBALANCE, LIQUIDATE, BRIDGE"),
+    ({"type": "BRIDGE"}, "missing_field", "to_chain_id", "a chain"),
+    ({"to_chain_id": 42161}, "invalid_field", "to_chain_id", "none"),
     ({"type": None}, "invalid_field", "type", None),
     ({"sell": None}, "missing_field", "sell", None),
     ({"sell": 5}, "invalid_field", "sell", None),

@@ -1,0 +1,139 @@
+"""Routes that show money on its way between chains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sep_ray.journal.records import TransferFilter
+from sep_ray.kernel.units import Asset
+from sep_ray.settlement.transfer import Proof, Transfer
+from serve_app.answers import EventAnswer
+from serve_app.asking import Asked, Caller, id_of, known_query
+from serve_app.assets import AssetBook
+from serve_app.explain import Teller
+from serve_app.intents import MAX_PAGE, within_scope
+from serve_app.present import amount
+from serve_app.problems import Problem
+from serve_app.respond import json_response
+from serve_app.transfer_answers import (
+    AlternativeAnswer,
+    ChoiceAnswer,
+    ProofAnswer,
+    TransferAnswer,
+    TransfersAnswer,
+)
+from serve_app.wire import event_facts
+
+_FILTERS: Final = ("strategy_id", "bridge", "chain_id", "limit", "cursor")
+
+
+async def list_transfers(
+    request: Request,
+    parts: Asked,
+    principal: Caller,
+    strategy_id: Annotated[str | None, Query(max_length=64)] = None,
+    bridge: Annotated[str | None, Query(max_length=64)] = None,
+    chain_id: Annotated[int | None, Query(ge=1)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """Transfers between chains, newest first; `chain_id` is either end."""
+    known_query(request, *_FILTERS)
+    wanted = TransferFilter(
+        strategy_id=within_scope(principal, strategy_id), bridge=bridge, chain_id=chain_id
+    )
+    query = f"transfers?{wanted}"
+    before = parts.cursors.read(cursor, query) if cursor else None
+    found = await parts.store.page_of_transfers(wanted, before, limit + 1)
+    more, shown = len(found) > limit, found[:limit]
+    last = parts.cursors.write(shown[-1].id, query) if more else None
+    answers = [transfer_answer(each, parts.book) for each in shown]
+    return json_response(TransfersAnswer(transfers=answers, next=last))
+
+
+async def show_transfer(transfer_id: str, parts: Asked, principal: Caller) -> Response:
+    """One transfer with its timeline, from the journal."""
+    name = id_of(transfer_id, "transfer")
+    transfer = await parts.store.transfer(name)
+    if transfer is None or not principal.covers(transfer.strategy_id):
+        raise Problem("not_found", f"no transfer {name}")
+    teller = Teller(parts.book)
+    rows = await parts.store.stream(transfer.stream_id)
+    timeline = [EventAnswer(**event_facts(row, teller)) for row in rows]
+    return json_response(transfer_answer(transfer, parts.book, timeline))
+
+
+def transfer_answer(
+    transfer: Transfer, book: AssetBook, timeline: list[EventAnswer] | None = None
+) -> TransferAnswer:
+    """Return a transfer as clients read it."""
+    came = transfer.arrived_asset or transfer.target
+    return TransferAnswer(
+        id=str(transfer.id),
+        intent_id=str(transfer.intent_id),
+        step_id=str(transfer.step_id),
+        strategy_id=transfer.strategy_id,
+        bridge=transfer.bridge,
+        mode=transfer.mode,
+        state=transfer.status.value,
+        waiting=transfer.waiting.value if transfer.waiting else None,
+        detail=transfer.detail,
+        from_chain=transfer.source.chain_id,
+        to_chain=transfer.target.chain_id,
+        offered=amount(book, transfer.source, transfer.units),
+        expected=amount(book, transfer.target, transfer.quoted_out),
+        least=amount(book, transfer.target, transfer.least_out),
+        departed=amount(book, transfer.source, transfer.departed),
+        arrived=amount(book, came, transfer.arrived) if transfer.arrival else None,
+        refunded=amount(book, transfer.source, transfer.refunded) if transfer.refund else None,
+        refund_due=transfer.refund_due,
+        fee_wei=str(transfer.fee_wei),
+        reference=transfer.reference,
+        planned_at=transfer.planned_at,
+        departed_at=transfer.departed_at,
+        arrived_at=transfer.arrived_at,
+        late_after=transfer.late_after,
+        expires_at=transfer.expires_at,
+        updated_at=transfer.updated_at,
+        claims=transfer.claims,
+        departure=_proof(transfer.departure),
+        arrival=_proof(transfer.arrival),
+        refund=_proof(transfer.refund),
+        choice=_choice(transfer, book, transfer.target),
+        timeline=timeline,
+    )
+
+
+def _choice(transfer: Transfer, book: AssetBook, target: Asset) -> ChoiceAnswer:
+    return ChoiceAnswer(
+        reason=transfer.choice.reason,
+        alternatives=[
+            AlternativeAnswer(
+                bridge=each.bridge,
+                mode=each.mode,
+                arrives=amount(book, target, each.units_out),
+                p50_ms=each.p50_ms,
+                p95_ms=each.p95_ms,
+                trust=each.trust,
+                cost_ppm=each.cost_ppm,
+                verdict=each.verdict,
+            )
+            for each in transfer.choice.alternatives
+        ],
+    )
+
+
+def _proof(proof: Proof | None) -> ProofAnswer | None:
+    if proof is None:
+        return None
+    return ProofAnswer(
+        chain_id=proof.chain_id,
+        block_number=proof.block_number,
+        block_hash=proof.block_hash,
+        tx_hash=proof.tx_hash,
+        log_index=proof.log_index,
+    )
