@@ -1,6 +1,6 @@
 """CCTP V2: USDC burnt here is minted there once Circle has signed the message.
 
-Contract functions, message layout and rules: PROTOCOLS of Circle's TokenMessengerV2 and
+Contract functions, message layout and rules: Circle's TokenMessengerV2 and
 MessageTransmitterV2; service: Circle's attestation API. Until it is attested a burn has no number
 but its transaction; nothing is ever refunded, and anyone may mint.
 """
