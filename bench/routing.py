@@ -34,6 +34,8 @@ T = TypeVar("T")
 REQUESTS: Final = 60
 SOLVED: Final = 12
 """Requests of the smallest market that the convex solver and the step search get."""
+GAS_WEI: Final = 20 * 10**9
+"""What the figures with gas pay for it."""
 GOAL_MS: Final = {300: 10.0, 1_000: 40.0}
 GOAL_GAP_BP: Final = 1.0
 GOAL_SHARE: Final = 0.9999
@@ -45,6 +47,7 @@ class Run:
 
     certified_ms: list[float]
     plain_ms: list[float]
+    with_gas_ms: list[float]
     gaps_bp: list[float]
     over_single_bp: list[float]
     below: int
@@ -102,16 +105,18 @@ def _timed(work: Callable[[], T]) -> tuple[float, T]:
 
 
 def _measure(snapshot: Snapshot) -> Run:
-    found = Run([], [], [], [], 0, [])
+    found = Run([], [], [], [], [], 0, [])
     asked = requests(snapshot, REQUESTS)
     plan(snapshot, asked[0])
     for request in asked:
         certified_ms, made = _timed(lambda r=request: plan(snapshot, r))
         plain_ms, _ = _timed(lambda r=request: plan(snapshot, replace(r, certify=False)))
+        with_gas_ms, _ = _timed(lambda r=request: plan(snapshot, replace(r, gas_price_wei=GAS_WEI)))
         single = plan(snapshot, replace(request, max_splits=1, certify=False))
         if not isinstance(made, Plan) or not isinstance(single, Plan):
             continue
         found.plain_ms.append(plain_ms)
+        found.with_gas_ms.append(with_gas_ms)
         found.certified_ms.append(certified_ms)
         found.gaps_bp.append((made.gap_ppm or 0) / 100)
         found.below += made.bound is not None and made.bound < made.amount_out
@@ -127,7 +132,7 @@ def _better_bp(made: Plan, other: Plan) -> float:
 
 
 def _figures(name: str, snapshot: Snapshot, goal_ms: float | None) -> list[Figure]:
-    index_ms, _ = _timed(lambda: build(snapshot.index.tokens, snapshot.pools))
+    builds = [_timed(lambda: build(snapshot.index.tokens, snapshot.pools))[0] for _ in range(5)]
     found = _measure(snapshot)
     return [
         Figure(
@@ -140,7 +145,8 @@ def _figures(name: str, snapshot: Snapshot, goal_ms: float | None) -> list[Figur
                 "p95_ms": _p95(found.certified_ms),
                 "without_certificate_p50_ms": round(median(found.plain_ms), 2),
                 "without_certificate_p95_ms": _p95(found.plain_ms),
-                "index_per_snapshot_ms": round(index_ms, 1),
+                "with_gas_p50_ms": round(median(found.with_gas_ms), 2),
+                "index_per_snapshot_ms": round(median(builds), 1),
                 "requests": len(found.certified_ms),
                 "legs_p50": median(found.legs),
             },
