@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install install-train demo test ci check sim policy-fuzz sim-mutants chaos bridges bench bench-routing oracle docs fmt lock clean
+.PHONY: help install install-train demo test ci check sim policy-fuzz sim-mutants chaos rivals bridges bench bench-routing oracle docs fmt lock clean
 
 # The first interpreter that really runs and that the platform supports.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -48,6 +48,9 @@ sim-mutants: install  ## Plant every known bug and see the simulation find it
 
 chaos: install  ## Kill everything on a platform of its own while intents flow; SEED=1 FAULTS=500
 	@$(VENV)/sep chaos --seed $(or $(SEED),1) --faults $(or $(FAULTS),500) --json .sep/chaos.json
+
+rivals: install  ## Two whole platforms on one database and the same chains; FOR=600
+	@$(VENV)/sep chaos --rivals --seconds $(or $(FOR),600) --json .sep/rivals.json
 
 bench: install  ## Run the benchmarks; results go to bench/results
 	@$(VENV)/python -m bench

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,12 @@ def chaos(
     context: typer.Context,
     seed: Annotated[int, typer.Option(min=0, help="Which faults, in which order.")] = 1,
     faults: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 60,
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Two whole platforms on one database instead.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=20, max=86_400, help="How long rivals work side by side.")
+    ] = 60.0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write what happened there.")
     ] = None,
@@ -26,6 +33,7 @@ def chaos(
     Exit code 1 when an intent was lost or doubled, a wei is unaccounted for, or a part did not
     come back.
     """
+    from serve_app.chaos import rivals as contest
     from serve_app.chaos.run import Wish, met, run_chaos
 
     began = time.monotonic()
@@ -35,9 +43,21 @@ def chaos(
 
     default = session_of(context).settings().cache
     cache = Path(os.environ.get("SEP_CACHE_DIR", default)).absolute()
-    answer = run_chaos(Wish(seed=seed, faults=faults), cache, report)
+    if rivals:
+        answer = contest.run_rivals(seed, seconds, cache, report)
+    else:
+        answer = run_chaos(Wish(seed=seed, faults=faults), cache, report)
     if json_file is not None:
         json_file.write_text(json.dumps(answer, indent=1))
+    _print(answer)
+    if not (contest.met if rivals else met)(answer):
+        raise typer.Exit(1)
+
+
+def _print(answer: Mapping[str, Any]) -> None:
+    if "resume_seconds" not in answer:
+        facts({name: str(value) for name, value in answer.items()})
+        return
     shown = ("accepted", "terminal", "lost", "duplicates", "unaccounted_wei", "faults_total")
     resume = answer["resume_seconds"]
     facts(
@@ -46,5 +66,3 @@ def chaos(
         | {"nonce gaps": len(answer["nonce_gaps"]), "not resumed": answer["not_resumed"]}
         | {"ends": answer["ends"], "faults": answer["faults"]}
     )
-    if not met(answer):
-        raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sep_ray.kernel.points import Point
-from serve_app.chaos import books
+from serve_app.chaos import books, rivals
 from serve_app.chaos.books import compare
 from serve_app.chaos.run import met
 from serve_app.chaos.targets import Targets, alive
@@ -98,3 +98,24 @@ def test_targets_are_found_below_the_daemon_and_killed(tmp_path: Path) -> None:
     order = targets.order(Point.SENT)
     assert order.name == "sent"
     assert order.exists()
+
+
+def rivals_seen(holders: list[int]) -> Any:
+    """A contest in which a lane's lease was held by these, a tenth of a second each."""
+    contest: Any = object.__new__(rivals._Contest)
+    seen = [rivals.Held(at / 10, "lane/1/0xac", pid, 1) for at, pid in enumerate(holders)]
+    contest._seen = seen
+    return contest
+
+
+@pytest.mark.parametrize(
+    ("at", "pid", "stale"),
+    [(2.05, 1, False), (2.05, 2, True), (5.05, 1, False), (6.5, 1, True), (6.5, 2, False)],
+)
+def test_p5_a_broadcast_is_stale_when_another_led_before_and_after(
+    at: float, pid: int, stale: bool
+) -> None:
+    contest = rivals_seen([1] * 50 + [2] * 50)
+    rival = rivals.Rival("it", Path("/nowhere"), {}, {}, {pid})
+    assert contest._stale(rival, at, 1) is stale
+    assert contest._handovers() == 1

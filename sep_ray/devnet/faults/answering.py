@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sep_ray.devnet.faults.rules import HEADS, SENDS, Decision, Fault, Rule, Rules
+from sep_ray.devnet.faults.rules import HEADS, REMEMBERED, SENDS, Decision, Fault, Rule, Rules
 from sep_ray.devnet.faults.upstream import Gone, Json, Refused, Upstream
 from sep_ray.devnet.faults.views import Behind, Forger, forged
 from sep_ray.devnet.faults.waiting import Waiting
@@ -50,6 +52,8 @@ class Answers:
         self._rules = rules
         self._waiting = waiting
         self._forger = Forger(seed)
+        self.sends: deque[float] = deque(maxlen=REMEMBERED)
+        """When raw transactions came in, seconds since the epoch."""
 
     async def reply(self, calls: Sequence[Json]) -> list[Json]:
         """Return the replies in order.
@@ -99,6 +103,7 @@ class Answers:
                 job.answer(act.result)
                 return
             if call.get("method") == "eth_sendRawTransaction":
+                self.sends.append(time.time())
                 raw = str(call["params"][0])
                 await self._waiting.admit(raw)
                 if act is not None and act.fault in SENDS:

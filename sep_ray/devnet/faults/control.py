@@ -48,6 +48,7 @@ class ControlRoutes:
                 "injected": [asdict(each) for each in rules.injected],
                 "held": list(waiting.held),
                 "swallowed": waiting.swallowed,
+                "sends": list(self._proxy.sends),
             }
         )
 

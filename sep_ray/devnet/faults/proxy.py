@@ -54,6 +54,11 @@ class FaultProxy:
         """Where subscriptions are had."""
         return f"ws://127.0.0.1:{self.port}"
 
+    @property
+    def sends(self) -> Sequence[float]:
+        """When raw transactions came in, seconds since the epoch; the newest of them."""
+        return tuple(self._answers.sends)
+
     def add(self, rule: Rule) -> int:
         """Put a rule in force; return its number for `rules.remove`."""
         return self.rules.add(rule)
