@@ -15,10 +15,12 @@ from eth_hash.auto import keccak
 
 from sep_ray.adapters.evm.abi import word
 from sep_ray.adapters.evm.addresses import ETHEREUM
+from sep_ray.adapters.evm.discovery import usable_tokens
 from sep_ray.adapters.evm.heads import newest_head
 from sep_ray.adapters.evm.snapshots import CHECK_EVERY, STAND_BLOCKS
 from sep_ray.devnet.trading import DrivenChain, approvals, swap
 from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import NATIVE
 from sep_ray.routing.pools.pool import Pool, Venue
 from sep_ray.routing.snapshot import Snapshot
 from sep_ray.routing.stops import StopCause
@@ -229,3 +231,15 @@ async def test_a_storage_write_is_named_and_healed_by_a_full_read_alone(
         assert {p.address: p for p in back.pools}[traded.pool.address] == {
             p.address: p for p in fresh.pools
         }[traded.pool.address]
+
+
+@pytest.mark.parametrize("code", ["0x", "0x60045f5260205ff3", "0x5f5ffd"])
+async def test_a_token_without_its_decimals_is_left_out(chains: Pair, code: str) -> None:
+    """No contract, other decimals (four), or one that reverts: no traceback, no amounts of it."""
+    book = chains.book(ETHEREUM)
+    listed = [token for token in book.tokens() if token.asset.address != NATIVE]
+    async with reading(chains, ETHEREUM) as reads:
+        assert list(await usable_tokens(reads.rpc, listed)) == listed
+        chains.rpc(ETHEREUM)("anvil_setCode", book.dai, code)
+        kept = await usable_tokens(reads.rpc, listed)
+    assert {token.symbol for token in listed} - {token.symbol for token in kept} == {"DAI"}

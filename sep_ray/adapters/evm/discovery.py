@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
+import structlog
+
 from sep_ray.adapters.evm.abi import address_word, selector, word
 from sep_ray.adapters.evm.multicall import MULTICALL3, Read, aggregate, results
 from sep_ray.adapters.evm.pool_reads import PoolKey
@@ -15,12 +17,34 @@ from sep_ray.adapters.evm.v4 import TICK_SPACINGS, pool_id
 from sep_ray.kernel.units import NATIVE, Token
 from sep_ray.routing.pools.pool import Venue
 
+log = structlog.get_logger()
+
 V2_FEE_PPM: Final = 3_000
 READS: Final = 500
 """Look-ups in one eth_call."""
+_DECIMALS: Final = selector("decimals()")
 _PAIR: Final = selector("getPair(address,address)")
 _POOL: Final = selector("getPool(address,address,uint24)")
 _V4_SLOT0: Final = selector("getSlot0(bytes32)")
+
+
+async def usable_tokens(
+    rpc: Rpc, tokens: Sequence[Token], multicall: str = MULTICALL3
+) -> tuple[Token, ...]:
+    """Return the tokens whose contracts have the decimals we know, as of the newest block.
+
+    Amounts of any other would be read wrongly: it is left out, with every pool of it, and logged.
+    """
+    asked = [(token.asset.address, _DECIMALS) for token in tokens]
+    (answer,) = await rpc.batch([("eth_call", [aggregate(asked, multicall), "latest"])])
+    kept = []
+    for token, data in zip(tokens, results(answer, len(asked)), strict=True):
+        found = int.from_bytes(data, "big") if data is not None and len(data) == 32 else None
+        if found == token.decimals:
+            kept.append(token)
+        else:
+            log.warning("token_left_out", token=str(token.asset), decimals=found)
+    return tuple(kept)
 
 
 async def find_pools(

@@ -9,7 +9,7 @@ from typing import Final
 from sep_ray.adapters.evm.addresses import ChainBook
 from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.data_fees import Kind, data_fees
-from sep_ray.adapters.evm.discovery import find_pools
+from sep_ray.adapters.evm.discovery import find_pools, usable_tokens
 from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.endpoints import Access, reach
 from sep_ray.adapters.evm.evidence import EvmEvidence
@@ -92,7 +92,8 @@ async def open_world(
     """
     async with reach(access, poll_s=min(max(block_seconds / 4, 0.05), 1.0)) as way:
         await way.check(book.chain_id)
-        tokens = [token for token in book.tokens() if token.asset.address != NATIVE]
+        listed = [token for token in book.tokens() if token.asset.address != NATIVE]
+        tokens = await usable_tokens(way.node, listed)
         pools = await find_pools(
             way.node,
             tokens=tokens,
