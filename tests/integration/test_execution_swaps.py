@@ -1,6 +1,7 @@
 """The executor on real chains with real contracts: what was quoted is what the chain gives."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -12,18 +13,21 @@ from sep_ray.adapters.evm.heads import parse_head
 from sep_ray.adapters.evm.signer import LocalSigner
 from sep_ray.adapters.evm.world import open_world, rules_of
 from sep_ray.adapters.memory import MemoryStore
-from sep_ray.decomposition.step import StepStatus
+from sep_ray.decomposition.step import StepStarted, StepStatus
 from sep_ray.devnet.faults import Fault, FaultProxy, Rule
 from sep_ray.devnet.rpc import call_data
 from sep_ray.engine.executor import ChainExecutor
 from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.lane import LaneState
+from sep_ray.engine.planning import Trade
 from sep_ray.execution.attempt import AttemptStatus
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.ids import SystemIds
 from sep_ray.kernel.units import Ppm
+from sep_ray.routing.pools.pool import Venue
+from sep_ray.routing.stops import StopCause
 from tests.fixtures.journal_of_steps import StepBook
 
 SIGNER = LocalSigner(b"\x31" * 32)
@@ -95,10 +99,13 @@ async def desk(pair, chain_id=ETHEREUM, store=None, access=None, **rules):
 
 @pytest.mark.parametrize("chain_id", [ETHEREUM, ARBITRUM])
 async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
-    """Both sides, both families of pools, one and two pools, several in one block."""
+    """Both sides, all families of pools, one leg and several, several swaps in one block."""
     async with desk(new_chains(), chain_id) as at:
-        v2, v3 = (Constraints(venues=frozenset({v})) for v in ("uniswap-v2", "uniswap-v3"))
+        v2, v3, v4 = (Constraints(venues=frozenset({v})) for v in Venue)
         steps = [
+            await at.add("WETH", "USDC", 25 * 10**18),
+            await at.add("WETH", "USDC", 10**18, constraints=v4),
+            await at.add("USDC", "WBTC", 10**6, side=Side.BUY, constraints=v4),
             await at.add("WETH", "USDC", 10**18, constraints=v2),
             await at.add("WETH", "USDC", 2 * 10**18, constraints=v3),
             await at.add("WETH", "USDC", 10**17),
@@ -118,11 +125,38 @@ async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
             assert variable == step.quoted, step
             fixed = step.sold if step.side is Side.SELL else step.bought
             assert fixed == step.amount
+        started = (await at.store.stream(f"step/{steps[0]}"))[1].event
+        assert len(json.loads(started.plan)["legs"]) > 1
         await at.reconcile()
         await at.tick(2)
         attempts = await at.store.attempts_of(steps)
         assert {a.status for a in attempts} == {AttemptStatus.FINAL}
         await at.reconcile()
+
+
+async def test_a_pool_that_differs_is_stopped_and_not_swapped_in(new_chains):
+    """Storage written without a log: found before anything is signed on it, and routed around."""
+    async with desk(new_chains()) as at:
+        sale = await at.add("WETH", "USDC", 10**18)
+        wanted = await at.executor.quote(Trade.of(await at.store.step(sale)))
+        pool = wanted.route.pools[0]
+        slot, rpc = f"0x{4:064x}", at.pair.rpc(ETHEREUM)
+        assert wanted.route.hops[0].venue is Venue.UNISWAP_V3
+        held = int(rpc("eth_getStorageAt", pool, slot, "latest"), 16)
+        rpc("anvil_setStorageAt", pool, slot, f"0x{held // 2:064x}")
+        await at.tick()
+        assert {stop.pool for stop in at.executor.status().stopped} == {pool}
+        assert at.executor.status().stopped[0].cause is StopCause.STORAGE_CHANGED
+        await at.tick(3)
+        step = await at.store.step(sale)
+        assert (step.status, step.bought) == (StepStatus.DONE, step.quoted)
+        plans = [e.event.plan for e in await at.store.stream(step.stream_id) if is_start(e.event)]
+        assert [pool in plan for plan in plans] == [False]
+        await at.reconcile()
+
+
+def is_start(event):
+    return isinstance(event, StepStarted)
 
 
 async def test_p7_endpoints_that_lie_lag_and_die_never_make_the_engine_credit(new_chains):
