@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sep_ray.routing.reasons import NoRoute
     from sep_ray.routing.snapshot_file import SnapshotFile
 
-MOST_SPLITS: Final = 64
+MOST_SPLITS: Final = 256
 MOST_HOPS: Final = 4
 MOST_GAS_PRICE: Final = 10**18
 MOST_AMOUNT: Final = 10**77
