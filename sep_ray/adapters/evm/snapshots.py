@@ -342,7 +342,8 @@ def at(head: Head) -> dict[str, Any]:
 def _filters(pools: Sequence[PoolKey], lenses: Lenses) -> Iterable[dict[str, Any]]:
     """Yield what eth_getLogs is asked each block: pools that speak for themselves, the manager."""
     alone = [key.address for key in pools if key.venue is not Venue.UNISWAP_V4]
+    managed = [key.address for key in pools if key.venue is Venue.UNISWAP_V4]
     if alone:
         yield {"address": alone, "topics": [list(POOL_TOPICS)]}
-    if len(alone) < len(pools):
-        yield {"address": lenses.v4_pools, "topics": [list(MANAGER_TOPICS)]}
+    if managed:
+        yield {"address": lenses.v4_pools, "topics": [list(MANAGER_TOPICS), managed]}
