@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -29,7 +29,8 @@ from sep_ray.execution.pending import Circumstances, Move, next_move
 from sep_ray.execution.plan_text import plan_text
 from sep_ray.execution.ports import Call, Calls, Chain, Head, Unsigned
 from sep_ray.intent.intent import Side
-from sep_ray.journal.ports import Journal
+from sep_ray.journal.ports import Journal, Leases
+from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
@@ -75,6 +76,10 @@ class _Replacement:
     plan: Plan | None
 
 
+class LaunchingStore(Journal, Leases, Protocol):
+    """What launching reads and writes."""
+
+
 class Launcher:
     """Sends a lane's transactions, and again or for more when they do not land."""
 
@@ -82,7 +87,7 @@ class Launcher:
         self,
         chain: Chain,
         calls: Calls,
-        journal: Journal,
+        journal: LaunchingStore,
         gate: Gate,
         *,
         clock: Clock,
@@ -145,7 +150,7 @@ class Launcher:
         ordered = sorted(going, key=lambda attempt: attempt.nonce)
         if not ordered:
             return
-        lane.require(self._steady.now())
+        await self._entitled(lane)
         found = await self._chain.send([attempt.newest for attempt in ordered])
         reached(Point.SENT)
         writer, bookings = self._writer(lane), []
@@ -164,7 +169,7 @@ class Launcher:
         await write_all(self._journal, lane, bookings)
 
     async def _sign(self, lane: Lane, jobs: Sequence[tuple[int, Job]], fees: Fees) -> list[Attempt]:
-        lane.require(self._steady.now())
+        await self._entitled(lane)
         unsigned = [
             Unsigned(
                 chain_id=lane.chain_id,
@@ -291,7 +296,7 @@ class Launcher:
         replacements = [each for each in replacements if each.attempt.id in cleared]
         if not replacements:
             return unchanged
-        lane.require(self._steady.now())
+        await self._entitled(lane)
         signed = await lane.signer.sign([each.unsigned for each in replacements])
         reached(Point.REPRICED)
         writer = self._writer(lane)
@@ -371,6 +376,18 @@ class Launcher:
             if all(await write_all(self._journal, lane, [booking])):
                 lane.next_nonce = attempt.nonce
                 self._tell("attempt_expired", attempt, detail)
+
+    async def _entitled(self, lane: Lane) -> None:
+        """Raise LeaseLost unless this process leads the lane now (P5).
+
+        The database says whose epoch stands, and the steady clock, read last, that nothing has
+        kept this process from noticing: who slept for as long as a lease lasts signs and sends
+        nothing.
+        """
+        lane.require(self._steady.now())
+        if lane.lease is None or not await self._journal.stands(lane.lease):
+            raise LeaseLost("another process leads the lane", lane=lane.name)
+        lane.require(self._steady.now())
 
     def _writer(self, lane: Lane) -> Writer:
         return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)

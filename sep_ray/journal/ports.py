@@ -176,6 +176,9 @@ class Leases(Protocol):
     async def renew(self, lease: Lease, ttl_ms: int) -> Lease | None:
         """Prolong a lease still held; None when it is lost."""
 
+    async def stands(self, lease: Lease) -> bool:
+        """Whether its epoch is the newest and not over, by the database's clock."""
+
     async def release(self, lease: Lease) -> None:
         """Give it up; its epoch is over."""
 

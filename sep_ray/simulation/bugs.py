@@ -227,7 +227,10 @@ def _retried_at_once(sound: Any) -> Any:
 
 BUGS: Final[Mapping[str, Bug]] = {
     "lease-unchecked": Bug(
-        "the lease is not looked at before signing and sending", Lane, "require", always(None)
+        "the lease is not looked at before signing and sending",
+        Launcher,
+        "_entitled",
+        always_async(None),
     ),
     "write-unfenced": Bug("the database takes writes of any epoch", Standing, "take", _unfenced),
     "versions-unchecked": Bug(

@@ -41,9 +41,12 @@ async def test_p5_an_expired_lease_is_taken_over_with_a_higher_epoch(world: Worl
     old = await taken(world.store, "a", 80)
     await world.pass_time(120)
     assert await world.store.renew(old, LONG) is None
+    assert not await world.store.stands(old)
     with pytest.raises(LeaseLost):
         await world.store.commit(begin(a_step(), fence=old.fence))
     new = await taken(other, "b")
+    assert await world.store.stands(new)
+    assert not await other.stands(old)
     assert new.epoch == old.epoch + 1
     assert await world.store.renew(old, LONG) is None
     with pytest.raises(LeaseLost) as lost:

@@ -26,7 +26,7 @@ class LeaseTable:
 
     def renew(self, lease: Lease, ttl_ms: int, now: Millis) -> Lease | None:
         """See the port."""
-        if not self._stands(lease.fence, now):
+        if not self.stands(lease.fence, now):
             return None
         self._rows[lease.name] = replace(lease, expires_at=Millis(now + ttl_ms))
         return self._rows[lease.name]
@@ -41,6 +41,6 @@ class LeaseTable:
         """Return the fences that stand: each name's newest epoch, unless expired."""
         return frozenset(held.fence for held in self._rows.values() if held.expires_at > now)
 
-    def _stands(self, fence: Fence, now: Millis) -> bool:
+    def stands(self, fence: Fence, now: Millis) -> bool:
         held = self._rows.get(fence.name)
         return held is not None and held.epoch == fence.epoch and held.expires_at > now

@@ -250,6 +250,9 @@ class MemoryStore:
     async def renew(self, lease: Lease, ttl_ms: int) -> Lease | None:
         return self._leases.renew(lease, ttl_ms, self._clock.now())
 
+    async def stands(self, lease: Lease) -> bool:
+        return self._leases.stands(lease.fence, self._clock.now())
+
     async def release(self, lease: Lease) -> None:
         self._leases.release(lease)
 

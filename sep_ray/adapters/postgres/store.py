@@ -205,6 +205,9 @@ class PostgresStore:
         row = await self._readers.row(SQL["renew"], lease.name, lease.epoch, ttl_ms)
         return None if row is None else _lease(lease.name, lease.holder, lease.epoch, asked, ttl_ms)
 
+    async def stands(self, lease: Lease) -> bool:
+        return await self._readers.row(SQL["stands"], lease.name, lease.epoch) is not None
+
     async def release(self, lease: Lease) -> None:
         await self._readers.rows(SQL["release"], lease.name, lease.epoch)
 

@@ -20,6 +20,10 @@ UPDATE leases SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
 WHERE name = $1 AND epoch = $2 AND expires_at > clock_timestamp()
 RETURNING epoch;
 
+-- name: stands
+-- Whether a lease still stands; no row when it does not.
+SELECT 1 FROM leases WHERE name = $1 AND epoch = $2 AND expires_at > clock_timestamp();
+
 -- name: release
 -- Give a lease up.
 UPDATE leases SET expires_at = '-infinity' WHERE name = $1 AND epoch = $2;
