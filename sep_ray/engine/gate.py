@@ -17,6 +17,7 @@ import structlog
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking
 from sep_ray.engine.halting import HaltBoard
+from sep_ray.engine.marking import LOSSES, Marker
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.attempt import Attempt, Purpose, Signed
 from sep_ray.execution.fees import Fees
@@ -40,7 +41,6 @@ from sep_ray.routing.snapshot import Snapshot
 log = structlog.get_logger()
 
 RESERVING = frozenset({Kind.WINDOW, Kind.TOTAL, Kind.POSITION})
-LOSSES = frozenset({Kind.DAILY_LOSS, Kind.DRAWDOWN})
 
 
 class NotCleared(Rejected):
@@ -149,6 +149,7 @@ class Gate:
     clock: Clock
     reader: CallReader = field(default_factory=Unread)
     _book: LimitBook = field(default_factory=LimitBook)
+    _marker: Marker | None = None
     _own: set[str] = field(default_factory=set)
     _snapshot: Snapshot | None = None
     _prices: Mapping[Asset, Price] | None = None
@@ -168,6 +169,9 @@ class Gate:
         self._snapshot, self._prices = snapshot, None
         self.board.read(await self.store.active_halts())
         self._book = await self.store.limits()
+        if self._marker is None:
+            self._marker = Marker(self.store, self.rules, self.clock)
+        await self._marker.keep(self._book.limits, self._mids())
 
     async def clear(self, signer: Signer, asks: Sequence[Ask]) -> list[Clearing]:
         """Judge what is about to be signed, each as if those before it were booked already."""
@@ -277,7 +281,8 @@ class Gate:
 
     def _read_mids(self) -> Mapping[Asset, Price]:
         snapshot, numeraire = self._snapshot, self.rules.numeraire
-        counts = any(limit.measure is Measure.VALUE for limit in self._book.limits)
+        limits = self._book.limits
+        counts = any(each.measure is Measure.VALUE or each.kind in LOSSES for each in limits)
         if snapshot is None or numeraire is None or not counts:
             return {}
         found = {asset: mid_price(snapshot, asset, numeraire) for asset in self.rules.assets}

@@ -12,7 +12,10 @@ from sep_ray.kernel.units import PPM, Asset, Rounding, divide
 from sep_ray.policy.codes import Denial
 from sep_ray.policy.limits import Kind, Limit, Listed, Measure, Subject
 from sep_ray.policy.request import Movement, Request, value_of
-from sep_ray.policy.usage import FOREVER, Reservation, Usage
+from sep_ray.policy.usage import FOREVER, Marks, Reservation, Usage
+
+FRESH_MS: Final = 300_000
+"""How long a strategy's marks count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ def _held(request: Request, limit: Limit, usage: Usage) -> int | Denied:
 
 
 def _daily_loss(request: Request, limit: Limit, usage: Usage) -> _Judged:
-    marks = usage.marks.get(request.strategy_id)
+    marks = _marks(request, usage)
     if request.reduces or request.sells is None:
         return None
     if marks is None:
@@ -184,7 +187,7 @@ def _daily_loss(request: Request, limit: Limit, usage: Usage) -> _Judged:
 
 
 def _drawdown(request: Request, limit: Limit, usage: Usage) -> _Judged:
-    marks = usage.marks.get(request.strategy_id)
+    marks = _marks(request, usage)
     if request.reduces or request.sells is None:
         return None
     if marks is None:
@@ -196,6 +199,12 @@ def _drawdown(request: Request, limit: Limit, usage: Usage) -> _Judged:
     if fall < limit.amount:
         return None
     return Denied(code=Denial.DRAWDOWN, limit=limit, value=fall)
+
+
+def _marks(request: Request, usage: Usage) -> Marks | None:
+    """Return the strategy's marks, unless they are too old to say anything."""
+    marks = usage.marks.get(request.strategy_id)
+    return marks if marks is not None and request.at - marks.at <= FRESH_MS else None
 
 
 def _list(request: Request, limit: Limit, usage: Usage) -> _Judged:

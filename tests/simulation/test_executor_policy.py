@@ -12,7 +12,7 @@ from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.intent.states import Reason
 from sep_ray.policy.halts import Halt, Mode, Scope
 from sep_ray.policy.limits import Kind, Limit, Listed, Measure, Subject
-from tests.fixtures.execution import CHAIN, DOLLAR, ETHER, USDC, WETH, Sim
+from tests.fixtures.execution import CHAIN, DOLLAR, ETHER, USDC, WETH, Sim, shock
 
 MINUTE = 60_000
 
@@ -207,3 +207,25 @@ async def test_p9_gas_has_a_budget_and_counts_as_paid(sim):
     )
     after = sum(s.amount for s in (await sim.store.limit_usage(["one"]))["one"])
     assert after == paid < before
+
+
+async def test_p9_a_drawdown_stops_buying_and_survives_a_restart(sim):
+    subject = Subject(strategy_id="desk")
+    await set_limit(sim, limit(Kind.DRAWDOWN, 50_000, Measure.PPM, subject=subject))
+    buying = await sim.add(900 * DOLLAR, sell=USDC, buy=WETH)
+    await sim.settle()
+    assert (await sim.step(buying)).status is StepStatus.DONE
+    before = (await sim.store.marks(["desk"]))["desk"]
+    shock(sim, 70)
+    await sim.tick(2)
+    sim.clock.advance(sim.rules.lease_ttl_ms)
+    sim.executor = sim.new_executor("second")
+    await sim.executor.start()
+    after = (await sim.store.marks(["desk"]))["desk"]
+    assert after.high_profit >= before.high_profit
+    assert after.profit < before.profit
+    more = await sim.add(900 * DOLLAR, sell=USDC, buy=WETH)
+    selling = await sim.add(ETHER, sell=WETH, buy=USDC)
+    await sim.settle()
+    assert (await sim.step(more)).detail.startswith("drawdown by one: ")
+    assert (await sim.step(selling)).status is StepStatus.DONE

@@ -14,6 +14,7 @@ from sep_ray.adapters.evm.encoding import SwapEncoder
 from sep_ray.adapters.evm.endpoints import Access, reach
 from sep_ray.adapters.evm.evidence import EvmEvidence
 from sep_ray.adapters.evm.followed import Lenses
+from sep_ray.adapters.evm.reading import EvmReader
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.engine.executor import World
 from sep_ray.engine.finality import FinalityRule
@@ -117,6 +118,7 @@ async def open_world(
             chain=chain,
             accounts=chain,
             calls=SwapEncoder(book),
+            reader=EvmReader(book.chain_id),
             snapshots=reader,
             finality=chain,
             endpoints=way,
