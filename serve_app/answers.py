@@ -305,6 +305,7 @@ class WhyAnswer(Answer):
     state: str
     reason: str | None
     events: list[EventAnswer]
+    halted: list[str] = Field(default=[], description="What keeps it from being sent now")
 
 
 class AssetHoldings(Answer):

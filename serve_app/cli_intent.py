@@ -201,6 +201,8 @@ def why(
         typer.echo(f"{answer['id']}: {answer['wanted']}")
         for event in answer["events"]:
             typer.echo(_line(event))
+        for words in answer["halted"]:
+            typer.secho(f"HALTED: {words}", fg=typer.colors.RED, bold=True)
         typer.echo(f"{answer['state']}{': ' + answer['reason'] if answer['reason'] else ''}")
 
     show(answer, as_json, text)

@@ -14,13 +14,14 @@ from starlette.responses import Response
 from sep_ray.decomposition.step import Step
 from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.intent import IntentType
-from sep_ray.intent.states import IntentRecord, Status
+from sep_ray.intent.states import TERMINAL, IntentRecord, Status
 from sep_ray.journal.records import IntentFilter
+from sep_ray.policy.halts import Sending, covers
 from serve_app.answers import CancelAnswer, EventAnswer, IntentAnswer, PageAnswer, WhyAnswer
 from serve_app.asking import Asked, Caller, id_of, known_query
 from serve_app.auth import Principal
 from serve_app.commands import cancel
-from serve_app.explain import Teller, wanted
+from serve_app.explain import Teller, halt_in_words, wanted
 from serve_app.parts import Parts
 from serve_app.present import intent_answer
 from serve_app.problems import Problem
@@ -110,7 +111,24 @@ async def _story(parts: Parts, principal: Principal, intent_id: UUID) -> WhyAnsw
         state=record.status.value,
         reason=record.reason.value if record.reason else None,
         events=[EventAnswer(**event_facts(row, teller)) for row in rows],
+        halted=await _halted(parts, record),
     )
+
+
+async def _halted(parts: Parts, record: IntentRecord) -> list[str]:
+    """Say which halts cover an intent that has not ended."""
+    if record.status in TERMINAL:
+        return []
+    intent = record.intent
+    steps = await parts.store.steps_of([intent.id])
+    chains = {intent.chain_id, *(step.chain_id for step in steps)}
+    sent = [
+        Sending(chain_id=chain_id, strategy_id=intent.strategy_id, intent_id=intent.id)
+        for chain_id in sorted(chains)
+    ]
+    standing = await parts.store.active_halts()
+    found = [halt for halt in standing if any(covers(halt, each) for each in sent)]
+    return [f"{halt.principal} {halt_in_words(halt)}" for halt in found]
 
 
 async def _cause(parts: Parts, attempt: Attempt) -> UUID:

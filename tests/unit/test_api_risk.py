@@ -89,6 +89,8 @@ async def test_p10_an_intent_is_halted_by_its_id():
     async with bench() as api:
         name = (await api.submit()).json()["id"]
         assert (await halt(api, scope="intent", target=name)).status_code == 201
+        story = await api.client.get(f"/v1/intents/{name}/why", headers=api.auth())
+        assert story.json()["halted"] == [f"rita halted intent {name}: test"]
 
 
 async def set_limit(api, **body):

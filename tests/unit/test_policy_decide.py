@@ -224,6 +224,8 @@ def test_marks_see_results_and_not_deposits():
     taken = mark(lost, held={WETH: 50}, given={USDC: 100}, prices=fallen, **start)
     assert (taken.profit, taken.given) == (-50, 100)
     assert mark(first, held={WETH: 1}, given={}, prices={USDC: (1, 1)}, **start) is None
+    assert first
+    assert lost
     total = marked(None, [first], NOW)
     total = marked(total, [lost], NOW)
     assert (total.profit, total.high_profit, total.day_profit) == (-50, 0, 0)

@@ -35,7 +35,7 @@ def plans():
 def test_p9_the_recipient_of_every_plan_is_read(book, made):
     call = SwapEncoder(book).swap(made, TARGET)
     facts = EvmReader(book.chain_id).read(call)
-    assert facts.recipients == {TARGET}
+    assert facts.recipients == frozenset({TARGET})
     assert facts.selector == call.data[:10]
     assert facts.approves is None
 
@@ -51,7 +51,7 @@ def test_p9_approvals_are_read_as_they_are(book):
             assert len(facts.spenders) == 1
             assert facts.recipients == frozenset()
     moved = reader.read(encoder.transfer(book.usdc, TARGET, 5))
-    assert moved.recipients == {TARGET}
+    assert moved.recipients == frozenset({TARGET})
 
 
 def test_p9_what_is_not_known_is_not_readable():
