@@ -2,8 +2,8 @@
 
 Every offer is weighed by what it costs in all, in millionths of what is sent: what does not arrive,
 gas on both chains, the waiting, and the risk of its trust class and its own record. Offers that
-another one beats in amount, both times and trust are not looked at further; of the others the
-intent's preference decides. All ways are named in the choice with their verdicts (P14).
+another one beats in amount, both times, trust and record are not looked at further; of the others
+the intent's preference decides. All ways are named in the choice with their verdicts (P14).
 """
 
 from __future__ import annotations
@@ -90,14 +90,16 @@ class _Weighed:
     cost_ppm: int
     p50_ms: int
     p95_ms: int
+    risk_ppm: int
     objection: str
 
     @property
-    def key(self) -> tuple[int, int, int, int]:
+    def key(self) -> tuple[int, int, int, int, int]:
         """What may be compared: the more of each, the worse."""
         quote = self.offer.quote
         out = quote.units_out - self.offer.gas_units
-        return -out, self.p50_ms, self.p95_ms, TRUST[self.offer.traits.trust]
+        trust = TRUST[self.offer.traits.trust]
+        return -out, self.p50_ms, self.p95_ms, trust, self.risk_ppm
 
 
 def choose(
@@ -137,7 +139,8 @@ def _weighed(offer: Offer, terms: Terms, state: State) -> _Weighed:
         + TRUST[offer.traits.trust]
         + known.risk_ppm * NEVER_AGAIN_PPM // PPM
     )
-    return _Weighed(offer, cost, p50, p95, _objection(offer, terms, state, known, p95))
+    objection = _objection(offer, terms, state, known, p95)
+    return _Weighed(offer, cost, p50, p95, known.risk_ppm, objection)
 
 
 def _objection(offer: Offer, terms: Terms, state: State, known: Track, p95_ms: int) -> str:
