@@ -29,6 +29,9 @@ AMOUNTS: Final = frozenset(
         "gas_price_wei",
         "data_fee_wei",
         "ledger_units",
+        "low_units",
+        "high_units",
+        "price",
         "chain_units",
         "quoted_out",
         "out_of",
@@ -78,4 +81,6 @@ def _field(name: str, value: Any) -> Any:
         return "" if not value else "[not shown]"
     if name in AMOUNTS and isinstance(value, int):
         return str(value)
+    if name in AMOUNTS and isinstance(value, tuple):
+        return [_field(name, each) for each in value]
     return wire(value)
