@@ -233,7 +233,8 @@ class Gate:
         return sending
 
     def _request(self, account: str, ask: Ask) -> Request:
-        facts, step, before = self.reader.read(ask.call), ask.step, ask.before
+        step, before = ask.step, ask.before
+        facts = self.reader.read(ask.call) if self._book.limits else CallFacts()
         gas = ask.gas_limit * ask.fees.max_fee_wei
         if before is not None:
             gas -= before.newest.gas_limit * before.newest.max_fee_wei

@@ -332,6 +332,7 @@ class Launcher:
                 gas_limit=each.unsigned.gas_limit,
                 fees=Fees(max_fee_wei=each.unsigned.max_fee_wei, tip_wei=each.unsigned.tip_wei),
                 step=lane.step_of(each.attempt),
+                spenders=self._spenders(each),
                 before=each.attempt,
                 cancel=each.cancel,
             )
@@ -340,6 +341,12 @@ class Launcher:
         found = await self._gate.clear(lane.signer, asks)
         pairs = zip(wanted, found, strict=True)
         return {each.attempt.id: said for each, said in pairs if isinstance(said, Cleared)}
+
+    def _spenders(self, wanted: _Replacement) -> frozenset[str]:
+        """Return who may take what a replacement sells: a new plan may go another way."""
+        if wanted.cancel or wanted.attempt.purpose is not Purpose.SWAP:
+            return frozenset()
+        return frozenset(self._calls.takers(wanted.unsigned.call.to))
 
     def _replacement(
         self, lane: Lane, attempt: Attempt, fees: Fees, plan: Plan | None, *, cancel: bool
