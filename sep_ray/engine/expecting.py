@@ -44,8 +44,9 @@ def left_to_settlement(
 ) -> dict[Asset, tuple[int, tuple[str, ...]]]:
     """Return, per asset with a surplus, how much of it is expected, and by which logs.
 
-    Logs are looked at newest first; each fits one expectation, the coin none: it comes without a
-    log, so its whole surplus has to fit.
+    Logs are looked at newest first, and one that fits any expectation is left alone: money that
+    others sent at the same time is found out when no transfer is open any more. The coin comes
+    without a log, so its whole surplus has to fit.
     """
     found: dict[Asset, tuple[int, tuple[str, ...]]] = {}
     for asset, units in off.items():
@@ -71,9 +72,7 @@ def _by_logs(
     for log in reversed(moved):
         if log.token != asset.address or log.target != account or log.units > left:
             continue
-        fit = next((each for each in open_ones if each.least <= log.units <= each.most), None)
-        if fit is not None:
-            open_ones.remove(fit)
+        if any(each.least <= log.units <= each.most for each in open_ones):
             left -= log.units
             proofs.append(f"{log.block_hash}/{log.log_index}")
     return units - left, tuple(proofs)

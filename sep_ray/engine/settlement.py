@@ -195,7 +195,7 @@ class SettlementManager:
         for row in await self._store.stream(stream):
             event = row.event
             if isinstance(event, FundsObserved) and event.asset == seen.asset:
-                units += event.units if seen.proof.tx_hash in event.evidence else 0
+                units += event.units if _tells_of(event, seen) else 0
         return units == seen.units
 
     async def _mind(self, transfer: Transfer, heads: Mapping[ChainId, Head]) -> None:
@@ -308,3 +308,12 @@ class SettlementManager:
         for waiter in waiters:
             waiter.cancel()
         await asyncio.gather(*waiters, return_exceptions=True)
+
+
+def _tells_of(event: FundsObserved, seen: Arrived) -> bool:
+    """Whether an observation is this arrival: by its transaction, or, for a token the books had
+    never heard of, by what was suddenly found on the account."""
+    found = "/balance/" in event.evidence and abs(event.units) == seen.units
+    return seen.proof.tx_hash in event.evidence or (
+        found and event.block_number >= seen.proof.block_number
+    )

@@ -288,7 +288,9 @@ class MemoryBridge:
         return OnTheWay(waiting=Waiting.ATTESTATION, reference=name)
 
     def _payment(self, name: str, said: dict[str, Any]) -> Call:
-        token = self.knobs.other.address if self.knobs.other is not None else said["token_out"]
+        other = self.knobs.other
+        here = other is not None and other.chain_id == said["chain_out"]
+        token = other.address if other is not None and here else said["token_out"]
         signed = self._signed.get(name)
         payment = self._says(
             "pay",
