@@ -10,14 +10,19 @@ loose, never false. A route's pools may be visited in any order and direction: w
 swaps does to a pool, one swap does no worse.
 
 Where a circle of pools pays for going round, that profit needs no input and would sit in the bound
-however small the request. Then each token has a price for every number of hops behind it: a path of
-at most four hops gains, at its hop k through a pool, at most
+however small the request. Then prices also say how many hops came before, so that a circle pays
+only what the flow through it can carry. For paths sold > t1 > t2 > t3 > bought that meet no token
+twice:
 
-    max over k of (p[k+1](out) * F' - p[k](in))      for each unit, F' the pool's rate there,
+    p3(t)      its rate straight to the bought token
+    p2(t | s)  the best of two hops from t that do not lead back to s, where the path came from
+    p1(t)      the best of three hops, and p0 that of all four
 
-with p[k] the best rate to the bought token in the 4 - k hops left, so that a circle pays only what
-the flow through it can carry. Two hops of four-hop paths that cross one pool in opposite directions
-between other tokens are at most one hop apart; prices fall with k, so the pair gains nothing.
+and a unit gains a pool at most the largest p(k+1)(out) * F' - p(k)(in) over the hops k it may be,
+F' its rate there. Two legs that cross a pool between other tokens in opposite directions gain
+nothing by that: the price of where a leg is on its way never falls below that of a later hop, but
+for p2(t | s) where the best way on leads to s. So p2(t | s) is raised to what the best way is
+worth after the fee of any pool through which another leg can come to t, which makes up for it.
 
 A float's error is far below MARGIN, by which everything is rounded outwards.
 """
@@ -31,8 +36,8 @@ from typing import Final
 import numpy as np
 
 from sep_ray.routing.flow import Flow
-from sep_ray.routing.graph import Graph, potentials
-from sep_ray.routing.index import Floats, Ints
+from sep_ray.routing.graph import Graph
+from sep_ray.routing.index import Flags, Floats, Ints
 
 MARGIN: Final = 1e-9
 """Of all values that were added up. Sums of thousands of terms err by less than 1e-12."""
@@ -59,7 +64,7 @@ class Certificate:
 def certify(graph: Graph, flow: Flow, *, circles: bool) -> Certificate:
     """Return the bound at a flow's prices; `graph` is all that routes may use.
 
-    With `circles` it holds for paths of at most four hops, else for paths of any length.
+    With `circles` it holds for paths of at most four hops that meet no token twice, else for any.
     """
     if circles:
         return _layered(graph, flow.rate[graph.edges])
@@ -85,35 +90,82 @@ def _plain(graph: Graph, price: Floats) -> Certificate:
     return Certificate(float(value[graph.source]), extra, MARGIN * volume)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """Prices (logarithms) by the hops that came before; see the module's text."""
+
+    sold: float
+    one: Floats
+    two: Floats
+    back: Floats
+    """p2 of a token for who came from `onwards` of it."""
+    onwards: Ints
+    three: Floats
+
+
 def _layered(graph: Graph, rate: Floats) -> Certificate:
-    """Return the bound for paths of at most HOPS hops, prices by the hops that are left."""
-    left = [potentials(graph, rate, rounds)[0] for rounds in range(HOPS + 1)]
+    """Return the bound for paths of at most four hops that meet no token twice."""
     tail, head = graph.tail, graph.head
     first, last = tail == graph.source, head == graph.target
-    direct = first & last
+    inner = np.flatnonzero(~first & ~last)
+    layers = _prices(graph, rate, first, last, inner)
+    one, three = np.exp(layers.one), np.exp(layers.three)
+    sold = float(np.exp(layers.sold))
+    extra, volume = _inner(graph, inner, layers)
+    ones = np.ones(graph.nodes)
     terms = (
-        (first & ~last, left[HOPS - 1], left[HOPS]),
-        (direct, left[0], left[HOPS]),
-        (last & ~first, left[0], left[1]),
+        (first & ~last, one, np.full(graph.nodes, sold)),
+        (first & last, ones, np.full(graph.nodes, sold)),
+        (last & ~first, ones, three),
     )
-    extra, volume = 0.0, 0.0
     for chosen, out, into in terms:
         places = np.flatnonzero(chosen)
-        gain = _hinge(graph, places, np.exp(out[head[places]]), np.exp(into[tail[places]]))
+        gain = _hinge(graph, places, out[head[places]], into[tail[places]])
         extra, volume = extra + gain[0], volume + gain[1]
-    gain = _inner(graph, np.flatnonzero(~first & ~last), [np.exp(each) for each in left])
-    price = float(np.exp(left[HOPS][graph.source]))
-    return Certificate(price, extra + gain[0], MARGIN * (volume + gain[1]))
+    return Certificate(sold, extra, MARGIN * volume)
 
 
-def _inner(graph: Graph, places: Ints, left: list[Floats]) -> tuple[float, float]:
+def _prices(graph: Graph, rate: Floats, first: Flags, last: Flags, inner: Ints) -> _Layers:
+    tail, head = graph.tail[inner], graph.head[inner]
+    straight = np.flatnonzero(last & ~first)
+    three = _best(graph, graph.tail[straight], rate[straight])
+    by_two = rate[inner] + three[head]
+    best = _best(graph, tail, by_two)
+    onwards = np.full(graph.nodes, -1)
+    leading = by_two >= best[tail]
+    onwards[tail[leading]] = head[leading]
+    aside = head != onwards[tail]
+    second = np.maximum(_best(graph, tail[aside], by_two[aside]), three)
+    keeps = np.log(graph.index.keeps[graph.edges[inner]])
+    fee = _best(graph, tail[aside], keeps[aside])
+    two = np.maximum(best, three)
+    back = np.minimum(np.maximum(second, two + fee), two)
+    coming = np.where(onwards[head] == tail, back[head], two[head])
+    one = np.maximum(_best(graph, tail, rate[inner] + coming), three)
+    begin = np.flatnonzero(first)
+    beyond = np.where(last[begin], 0.0, one[graph.head[begin]])
+    sold = float(np.max(rate[begin] + beyond, initial=-np.inf))
+    return _Layers(sold, one, two, back, onwards, three)
+
+
+def _best(graph: Graph, nodes: Ints, values: Floats) -> Floats:
+    """Return the largest value by node, -inf where there is none."""
+    found: Floats = np.full(graph.nodes, -np.inf)
+    np.maximum.at(found, nodes, values)
+    return found
+
+
+def _inner(graph: Graph, places: Ints, layers: _Layers) -> tuple[float, float]:
     """Sum the pools between other tokens, which may be hop 1 or hop 2 of a path (from 0).
 
     The larger of two hinges in F', (b1*F' - a1) and (b2*F' - a2) with b1 >= b2 and a1 >= a2: the
     one that begins first, and from where they meet the rest of the steeper one.
     """
-    tail, head = graph.tail[places], graph.head[places]
-    b1, a1, b2, a2 = left[2][head], left[3][tail], left[1][head], left[2][tail]
+    tail, head, onwards = graph.tail[places], graph.head[places], layers.onwards
+    b1 = np.exp(np.where(onwards[head] == tail, layers.back[head], layers.two[head]))
+    a1 = np.exp(layers.one[tail])
+    b2 = np.exp(layers.three[head])
+    a2 = np.exp(np.where(onwards[tail] == head, layers.two[tail], layers.back[tail]))
     steep = (b1 > 0.0) & (a1 * b2 <= a2 * b1)
     gain = _hinge(graph, places[steep], b1[steep], a1[steep])
     flat = ~steep

@@ -1,16 +1,15 @@
 """The best flow where circles of pools pay for going round.
 
 There the convex optimum would go round, which no set of paths does. So the tokens between are put
-in a row and pools lead onwards only: whatever flows then is a set of paths. A row is improved for
-as long as some path that meets no token twice still beats what is paid for the last unit: that
-path's order, then that of what flows now, widest first, is the next row.
+into three rows and pools lead from an earlier row to a later one only: whatever flows then is a set
+of paths of at most four hops. The rows are improved for as long as some path that meets no token
+twice still beats what is paid for the last unit: its tokens are put in its order, and those that
+flow now around them, widest first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -20,8 +19,8 @@ from sep_ray.routing.flow import Flow, best_flow
 from sep_ray.routing.graph import Graph, potentials
 from sep_ray.routing.index import Floats
 
-ROWS: Final = 4
-"""Rows that are tried at most (P12)."""
+ROWS: Final = 8
+"""Ways to put tokens into rows that are tried at most (P12)."""
 GAIN: Final = 1e-5
 """A path has to beat the last unit by a tenth of a basis point."""
 HOPS: Final = 4
@@ -29,7 +28,7 @@ WALKED: Final = 400
 
 
 def flow_in_order(graph: Graph, amount: float, side: Side, price: Floats) -> Flow:
-    """Return the best flow found whose pools all lead onwards along some row of the tokens."""
+    """Return the best flow found whose pools all lead to a later row."""
     place = _first_row(graph, price)
     flow = best = best_flow(_onwards(graph, place), amount, side, price)
     for _ in range(ROWS - 1):
@@ -67,40 +66,27 @@ def _first_row(graph: Graph, price: Floats) -> Floats:
     with_sold = np.bincount(graph.head[first], depth[first], graph.nodes)
     with_bought = np.bincount(graph.tail[last], depth[last], graph.nodes)
     share = with_bought / (with_sold + with_bought + 1e-300)
-    place: Floats = np.empty(graph.nodes)
-    place[np.argsort(share, kind="stable")] = np.arange(graph.nodes)
-    return place
+    row: Floats = np.floor(np.minimum(share, 0.999) * (HOPS - 1))
+    return row
 
 
 def _next_row(flow: Flow, path: list[int], place: Floats) -> Floats:
-    """Return a row that the path and as much as possible of the flow go along."""
+    """Return rows that the path and as much as possible of the flow go along."""
     graph = flow.graph
     tail, head = graph.tail[flow.active].tolist(), graph.head[flow.active].tolist()
     value = (np.exp(flow.price[graph.head[flow.active]]) * flow.moves.amount_out).tolist()
     widest = sorted(zip(value, tail, head, strict=True), reverse=True)
-    before: dict[int, set[int]] = {}
-    ends = graph.source, graph.target
-    for one, other in [*pairwise(path), *((t, h) for _, t, h in widest)]:
-        if one not in ends and other not in ends and not _reaches(before, other, one):
-            before.setdefault(other, set()).add(one)
-    nodes = sorted(range(graph.nodes), key=lambda node: place[node])
-    order = TopologicalSorter({node: before.get(node, set()) for node in nodes}).static_order()
-    row: Floats = np.empty(graph.nodes)
-    row[list(order)] = np.arange(graph.nodes)
+    known = {node: step for step, node in enumerate(path[1:-1])}
+    for _, one, other in widest:
+        if graph.source in (one, other) or graph.target in (one, other):
+            continue
+        if one in known and other not in known:
+            known[other] = min(known[one] + 1, HOPS - 2)
+        elif other in known and one not in known:
+            known[one] = max(known[other] - 1, 0)
+    row = place.copy()
+    row[list(known)] = list(known.values())
     return row
-
-
-def _reaches(before: dict[int, set[int]], first: int, then: int) -> bool:
-    """Whether `first` has to come before `then`."""
-    open_, met = [then], {then}
-    while open_:
-        node = open_.pop()
-        if node == first:
-            return True
-        new = before.get(node, set()) - met
-        met |= new
-        open_ += new
-    return False
 
 
 @dataclass(slots=True)
