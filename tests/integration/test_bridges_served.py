@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 
 import httpx
 
+from sep_ray.adapters.bridges.addresses import HUB_POOL
 from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
-from sep_ray.adapters.evm.addresses import ARBITRUM
+from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM
 from sep_ray.adapters.evm.endpoints import Access
+from sep_ray.devnet.bridges.dataworker import DELETED, PROPOSED
 from sep_ray.devnet.bridges.servants import ServedBridges
 from sep_ray.settlement.ports import Arrived
 from tests.fixtures.chains import Pair
@@ -94,3 +96,21 @@ async def test_knobs_are_turned_from_outside(chains: Pair) -> None:
                 assert refused.status_code == 400, (servant, wanted)
             assert (await client.post("/knobs/relayer", content=b"{")).status_code == 400
             assert served.servants.relayer.knobs.paused, "what is refused turns nothing"
+
+
+async def test_a_bundle_that_is_not_in_a_block_yet_is_waited_for(
+    new_chains: Callable[..., Pair],
+) -> None:
+    async with world_of(new_chains(mining="manual")) as world:
+        await world.depart("across", UNITS)
+        for _ in range(3):
+            world.pass_time(2)  # filled, and the relayer is owed
+        worker, hub = world.servants.dataworker, world.servants.chains[ETHEREUM]
+        for _ in range(3):
+            worker.step()
+        world.pair.mine(ETHEREUM)
+        for _ in range(3):
+            worker.step()
+        world.pair.mine(ETHEREUM)
+        assert len(hub.logs(HUB_POOL, [PROPOSED.topic])) == 1
+        assert hub.logs(HUB_POOL, [DELETED.topic]) == []

@@ -29,7 +29,7 @@ PROPOSED: Final = Event(
     data=("uint32", "uint8", "uint256[]", "bytes32"),
 )
 DELETED: Final = Event(
-    signature="EmergencyRootBundleDeleted(bytes32,bytes32,bytes32,address)", data=()
+    signature="EmergencyRootBundleDeleted(bytes32,bytes32,bytes32,address)", data=("bytes32",)
 )
 RELAYED: Final = Event(signature="RelayedRootBundle(uint32,bytes32,bytes32)", data=())
 SLOW_REQUESTED: Final = Event(
@@ -94,13 +94,14 @@ class Dataworker:
         """Do the next thing: pay leaves, execute what is live, propose what is owed."""
         if self.knobs.paused:
             return
-        proposals = self._proposals()
-        self._pay(proposals)
+        # before the logs: what stands now is among them, unless it is not in a block yet
         standing = self._hub.rpc.read(
             HUB_POOL,
             "rootBundleProposal()",
             returns="(bytes32,bytes32,bytes32,uint256,address,uint8,uint32)",
         )
+        proposals = self._proposals()
+        self._pay(proposals)
         if standing[5]:
             self._execute(proposals, standing)
         else:
@@ -111,7 +112,9 @@ class Dataworker:
         found: list[_Proposal] = []
         for log in self._hub.logs(HUB_POOL, [None]):
             if log.topics[0] == DELETED.topic:
-                found.pop()
+                (slow_root,) = log.values(DELETED.data)
+                gone = (bytes.fromhex(log.topics[2][2:]), slow_root)
+                found = _without_last(found, gone)
             elif log.topics[0] == PROPOSED.topic:
                 _, _, ends, slow_root = log.values(PROPOSED.data)
                 roots = (bytes.fromhex(log.topics[2][2:]), slow_root)
@@ -134,9 +137,11 @@ class Dataworker:
         )
 
     def _execute(self, proposals: list[_Proposal], standing: tuple[Any, ...]) -> None:
-        bundle = self._known(proposals).get((standing[1], standing[2]))
+        roots = (standing[1], standing[2])
+        bundle = self._known(proposals).get(roots)
         if bundle is None:
-            self._hub.act(BANK, HUB_POOL, "emergencyDeleteProposal()")
+            if any(each.roots == roots for each in proposals):
+                self._hub.act(BANK, HUB_POOL, "emergencyDeleteProposal()")
             return
         if self._hub.now() <= standing[6]:
             return
@@ -266,6 +271,14 @@ class Dataworker:
         asked = chain.logs(SPOKE_POOLS[there], topics, last[there])
         in_time = chain.time_of(last[there]) <= relay.fill_deadline
         return in_time and any(first[there] < log.block_number for log in asked)
+
+
+def _without_last(proposals: list[_Proposal], roots: tuple[bytes, bytes]) -> list[_Proposal]:
+    """Leave out the last proposal of these roots; deleting what does not stand names none."""
+    for index in reversed(range(len(proposals))):
+        if proposals[index].roots == roots:
+            return proposals[:index] + proposals[index + 1 :]
+    return proposals
 
 
 def _pool_hashes() -> list[bytes]:
