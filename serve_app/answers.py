@@ -162,6 +162,7 @@ class ConstraintsAnswer(Answer):
     time_window_ms: int
     limit_price: str | None = Field(description="The least tokens bought per token sold")
     max_gas: int | None
+    max_fee_wei: str | None = Field(description="The most that gas may cost, wei per gas")
     venues: list[str]
     urgency: str
     style: str
@@ -202,6 +203,7 @@ class IntentAnswer(Answer):
                         "time_window_ms": 600000,
                         "limit_price": "0.0003",
                         "max_gas": 300000,
+                        "max_fee_wei": "50000000000",
                         "venues": [],
                         "urgency": "0.5",
                         "style": "immediate",

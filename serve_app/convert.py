@@ -134,6 +134,7 @@ def _constraints(body: ConstraintsBody, sell: Token | None, buy: Token | None) -
         time_window_ms=body.time_window_ms,
         limit=_limit(body.limit_price, sell, buy),
         max_gas=body.max_gas,
+        max_fee_wei=body.max_fee_wei,
         venues=frozenset(body.venues),
         bridges=frozenset(body.bridges),
         bridge_by=BridgeBy(body.bridge_by),

@@ -242,6 +242,7 @@ def _constraints(bounds: Constraints, limit_price: str | None) -> ConstraintsAns
         time_window_ms=bounds.time_window_ms,
         limit_price=limit_price,
         max_gas=bounds.max_gas,
+        max_fee_wei=str(bounds.max_fee_wei) if bounds.max_fee_wei is not None else None,
         venues=sorted(bounds.venues),
         urgency=share(bounds.urgency),
         style=bounds.style.value,

@@ -99,6 +99,9 @@ class ConstraintsBody(Body):
         None, description="The least tokens bought per token sold, both whole"
     )
     max_gas: Annotated[int, Field(ge=21_000, le=30_000_000)] | None = None
+    max_fee_wei: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
+        None, description="The most that gas may cost, wei per gas"
+    )
     bridges: list[Annotated[str, Field(pattern=NAME)]] = Field(
         default_factory=list, max_length=20, description="Allowed bridges; none named means all"
     )

@@ -23,7 +23,7 @@ from sep_ray.engine.rules import ChainRules, Meter
 from sep_ray.engine.settling import names_of, write_all
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Moving, Purpose, Signed
-from sep_ray.execution.fees import Fees, bumped
+from sep_ray.execution.fees import Fees, bumped, within
 from sep_ray.execution.gas_limit import PLAIN_GAS, swap_gas_limit
 from sep_ray.execution.pending import Circumstances, Move, next_move
 from sep_ray.execution.plan_text import plan_text
@@ -64,6 +64,11 @@ class Job:
     cleared: Cleared | None = None
     denied: Denied | None = None
     retried: StepRequeued | None = None
+
+    @property
+    def cap_wei(self) -> int | None:
+        """The most that gas may cost for its step's sake."""
+        return self.step.constraints.max_fee_wei if self.step is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +181,8 @@ class Launcher:
                 nonce=nonce,
                 call=job.call,
                 gas_limit=job.gas_limit,
-                max_fee_wei=fees.max_fee_wei,
-                tip_wei=fees.tip_wei,
+                max_fee_wei=within(fees, job.cap_wei).max_fee_wei,
+                tip_wei=within(fees, job.cap_wei).tip_wei,
             )
             for nonce, job in jobs
         ]
@@ -353,7 +358,11 @@ class Launcher:
     ) -> Unsigned | None:
         newest = attempt.newest
         before = Fees(max_fee_wei=newest.max_fee_wei, tip_wei=newest.tip_wei)
-        more = bumped(self._rules.fees, before, fees)
+        step, policy = lane.step_of(attempt), self._rules.fees
+        cap = step.constraints.max_fee_wei if step is not None and not cancel else None
+        if cap is not None:
+            policy = replace(policy, ceiling_wei=min(policy.ceiling_wei, cap))
+        more = bumped(policy, before, within(fees, cap))
         if more is None:
             log.warning("fee_at_ceiling", **names_of(attempt))
             return None
@@ -423,7 +432,7 @@ def _ask(job: Job, fees: Fees) -> Ask:
         purpose=job.purpose,
         call=job.call,
         gas_limit=job.gas_limit,
-        fees=fees,
+        fees=within(fees, job.cap_wei),
         step=job.step,
         sells=sells,
         buys=buys,

@@ -113,7 +113,19 @@ class Sender:
         room = sum(max(self._room(lane), 0) for lane in lanes)
         room = min(self._rules.round_size, room)
         steps = await self._ready(head, room) if room > 0 else []
+        steps = self._affordable(steps, head, fees)
         return await self._drafts(lanes, steps, head, market, fees) if steps else None
+
+    def _affordable(self, steps: Sequence[Step], head: Head, fees: Fees) -> list[Step]:
+        """Return the steps whose intents allow what gas costs now; the others wait."""
+        price, found = head.next_base_fee_wei + fees.tip_wei, []
+        for step in steps:
+            cap = step.constraints.max_fee_wei
+            if cap is None or price <= cap:
+                found.append(step)
+            else:
+                self._wait(step, f"gas costs {price} wei, the intent allows {cap}")
+        return found
 
     async def send(self, lane: Lane, planned: Round, fees: Fees, head: Head) -> int:
         """Send a lane's part of a round; return how many transactions became durable, and steps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sep_ray.execution.ports import DataCost
@@ -63,6 +63,13 @@ def offer(policy: FeePolicy, next_base_fee: int, usual_tip: int) -> Fees:
     )
     max_fee = min(base + tip, policy.ceiling_wei)
     return Fees(max_fee_wei=max_fee, tip_wei=min(tip, max_fee))
+
+
+def within(fees: Fees, cap_wei: int | None) -> Fees:
+    """Return an offer that stays under what an intent allows gas to cost, if it says so."""
+    if cap_wei is None or fees.max_fee_wei <= cap_wei:
+        return fees
+    return replace(fees, max_fee_wei=cap_wei, tip_wei=min(fees.tip_wei, cap_wei))
 
 
 def bumped(policy: FeePolicy, before: Fees, fresh: Fees) -> Fees | None:

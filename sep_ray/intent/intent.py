@@ -15,6 +15,7 @@ MIN_SLIPPAGE: Final = Ppm(1_000)
 MAX_SLIPPAGE: Final = Ppm(100_000)
 MIN_WINDOW_MS: Final = 60_000
 MAX_WINDOW_MS: Final = 3_600_000
+MAX_FEE_WEI: Final = 10**15
 MAX_SLICES: Final = 100
 MAX_NOTE: Final = 500
 
@@ -90,6 +91,8 @@ class Constraints:
     time_window_ms: int = 600_000
     limit: Limit | None = None
     max_gas: int | None = None
+    max_fee_wei: int | None = None
+    """The most that gas may cost, wei per gas; only giving a nonce up may cost more."""
     venues: frozenset[str] = frozenset()
     """Allowed venues; empty means every venue the platform knows."""
     bridges: frozenset[str] = frozenset()
@@ -176,6 +179,8 @@ def _check_constraints(constraints: Constraints) -> None:
     _within("constraints.schedule.burst_cap", constraints.schedule.burst_cap, 1, MAX_SLICES)
     if constraints.max_gas is not None:
         _within("constraints.max_gas", constraints.max_gas, 21_000, 30_000_000)
+    if constraints.max_fee_wei is not None:
+        _within("constraints.max_fee_wei", constraints.max_fee_wei, 1, MAX_FEE_WEI)
     if constraints.limit is not None:
         _within("constraints.limit_price", constraints.limit.numerator, 1, MAX_UINT256)
         _within("constraints.limit_price", constraints.limit.denominator, 1, MAX_UINT256)

@@ -215,3 +215,46 @@ async def test_p3_a_last_try_is_not_repeated():
     assert (failed.status, failed.tries) == (StepStatus.FAILED, 2)
     assert USDC not in {h.asset for h in await sim.store.holdings("desk") if h.bucket == "reserved"}
     await sim.check()
+
+
+# What gas may cost
+
+GWEI = 10**9
+
+
+async def test_gas_above_what_an_intent_allows_is_waited_for():
+    sim = Sim()
+    await sim.ready()
+    capped = await sim.add(constraints=Constraints(max_fee_wei=3 * GWEI))
+    free = await sim.add()
+    sim.clock.advance(1_000)
+    await sim.executor.on_head(sim.chain.mine(base_fee_wei=5 * GWEI))
+    assert (await sim.step(capped)).status is StepStatus.READY
+    assert (await sim.step(free)).status is StepStatus.WORKING
+    await sim.tick()
+    sim.clock.advance(1_000)
+    await sim.executor.on_head(sim.chain.mine(base_fee_wei=GWEI))
+    await sim.settle()
+    assert (await sim.step(capped)).status is StepStatus.DONE
+    for attempt in await sim.store.attempts_of([capped]):
+        assert all(signed.max_fee_wei <= 3 * GWEI for signed in attempt.signed)
+    await sim.check()
+
+
+async def test_a_replacement_stays_under_it_and_only_giving_up_may_cost_more():
+    sim = Sim(bounded(lifetime_ms=12_000))
+    await sim.ready()
+    step_id = await sim.add(constraints=Constraints(max_fee_wei=3 * GWEI), window_ms=12_000)
+    sim.chain.room = 0
+    await sim.executor.turn()
+    for _ in range(10):
+        sim.clock.advance(1_000)
+        await sim.executor.on_head(sim.chain.mine(base_fee_wei=9 * GWEI))
+    versions = [s for a in await sim.store.attempts_of([step_id]) for s in a.signed]
+    assert all(signed.max_fee_wei <= 3 * GWEI for signed in versions)
+    for _ in range(4):
+        sim.clock.advance(1_000)
+        await sim.executor.on_head(sim.chain.mine(base_fee_wei=9 * GWEI))
+    swap = (await sim.attempts())[-1]
+    assert swap.newest.cancel
+    assert swap.newest.max_fee_wei > 3 * GWEI

@@ -50,6 +50,7 @@ BAD: list[tuple[Intent, dict[str, Any], str, str]] = [
     (TRADE, bound(time_window_ms=3_600_001), "constraints.time_window_ms", "60000..3600000"),
     (TRADE, bound(urgency=-1), "constraints.urgency", "0..1000000"),
     (TRADE, bound(max_gas=20_999), "constraints.max_gas", "21000..30000000"),
+    (TRADE, bound(max_fee_wei=0), "constraints.max_fee_wei", "1..1000000000000000"),
     (TRADE, bound(schedule=Schedule(slices=0)), "constraints.schedule.slices", "1..100"),
     (TRADE, bound(schedule=Schedule(burst_cap=0)), "constraints.schedule.burst_cap", "1..100"),
     (TRADE, bound(limit=Limit(numerator=0, denominator=1)), "constraints.limit_price", "1.."),
