@@ -140,8 +140,7 @@ def convex_optimum(snapshot: Snapshot, request: RouteRequest) -> float | None:
 
 
 def _incidence(nodes: Any, count: int, weight: Any = None) -> Any:
-    from scipy.sparse import coo_array
-
+    coo_array = import_module("scipy.sparse").coo_array
     places = np.arange(len(nodes))
     weights = np.ones(len(nodes)) if weight is None else weight
     return coo_array((weights, (nodes, places)), shape=(count, len(nodes))).tocsr()

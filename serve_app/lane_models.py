@@ -89,7 +89,6 @@ class AttemptAnswer(Answer):
                     "state": "NEEDS_OPERATOR",
                     "step_id": _ID,
                     "tx_hashes": ["0x" + "ab" * 32],
-                    "block_number": None,
                     "deadline": 1_800_000_000_000,
                     "detail": "nonce 7 is used, and nothing shows by what",
                 }
@@ -105,7 +104,7 @@ class AttemptAnswer(Answer):
     state: str
     step_id: str | None
     tx_hashes: list[str] = Field(description="Every version signed, the newest last")
-    block_number: int | None
+    block_number: int | None = None
     deadline: int
     detail: str = Field(description="The evidence, or why it reverted")
 
