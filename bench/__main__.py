@@ -20,7 +20,7 @@ from asyncpg import PostgresError
 from httpx import HTTPError
 from rich.console import Console
 
-from bench import api, density, halt, idle, lane, latency, routing, strategies
+from bench import api, density, halt, idle, lane, latency, rebalance, routing, strategies
 from bench.place import Place, folder, own_settings, running
 from bench.report import Figure, show, write
 from sep_ray.kernel.errors import SepError
@@ -32,6 +32,7 @@ ON_PLATFORM: Final[Mapping[str, Callable[[Place], list[Figure]]]] = {
     "actors": density.run,
     "singles": api.singles,
     "batch": api.batches,
+    "rebalance": rebalance.run,
     "halt": halt.run,
 }
 ALONE: Final[Mapping[str, Callable[[Path], list[Figure]]]] = {

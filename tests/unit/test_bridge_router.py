@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass, replace
 
 import pytest
@@ -127,7 +128,8 @@ def test_regret_against_an_oracle_that_knows_the_distributions() -> None:
             history[taken.name].append(past(taken.name, number, now, seconds, failed))
             regrets.append(taken.expected - oracle)
     mean = sum(regrets) / len(regrets)
-    assert 0 <= mean < 0.25 * oracle, f"mean regret {mean:.1f} ppm, the oracle pays {oracle:.1f}"
+    sys.stdout.write(f"mean regret {mean:.1f} ppm of the amount; the oracle pays {oracle:.1f}\n")
+    assert 0 <= mean < 0.25 * oracle
 
 
 @pytest.mark.parametrize("by", BridgeBy)
