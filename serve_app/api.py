@@ -47,7 +47,7 @@ from serve_app.problems import Problem, Wrong
 from serve_app.ranges import path
 from serve_app.respond import problem_response, send_problem
 from serve_app.risk_models import HaltBody, LimitBody
-from serve_app.schemas import AllocationBody, BatchBody, IntentBody, StrategyBody
+from serve_app.schemas import AllocationBody, BatchBody, IntentBody, ReleaseBody, StrategyBody
 from serve_app.stream import Hub
 from serve_app.submit import Noop, Submit, SubmitBatch
 
@@ -92,6 +92,13 @@ OPERATIONS: Final = (
         "/v1/transfers/{transfer_id}",
         transfers.show_transfer,
         transfer_answers.TransferAnswer,
+    ),
+    Operation(
+        "POST",
+        "/v1/transfers/{transfer_id}/release",
+        transfers.release_transfer,
+        transfer_answers.TransferAnswer,
+        body=ReleaseBody,
     ),
     Operation("GET", "/v1/strategies", system.list_strategies, answers.StrategiesAnswer),
     Operation("GET", "/v1/strategies/{strategy_id}", system.show_strategy, answers.StrategyAnswer),

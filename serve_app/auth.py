@@ -55,6 +55,7 @@ ROUTES: Final[Mapping[tuple[str, str], Role | None]] = {
     ("POST", "/v1/portfolio/allocations"): Role.ADMIN,
     ("GET", "/v1/transfers"): Role.VIEWER,
     ("GET", "/v1/transfers/{transfer_id}"): Role.VIEWER,
+    ("POST", "/v1/transfers/{transfer_id}/release"): Role.RISK,
     ("GET", "/v1/strategies"): Role.VIEWER,
     ("GET", "/v1/strategies/{strategy_id}"): Role.VIEWER,
     ("POST", "/v1/strategies"): Role.ADMIN,

@@ -61,6 +61,19 @@ def show_transfer(context: typer.Context, transfer_id: str, as_json: JsonFlag = 
     show(answer, as_json, lambda: _print(answer))
 
 
+@transfers_app.command()
+def release(
+    context: typer.Context,
+    transfer_id: str,
+    why: Annotated[str, typer.Option(help="Kept in the journal with your name.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the platform go on with a transfer that waits for a person."""
+    with session_of(context).client() as client:
+        answer = client.post(f"/v1/transfers/{transfer_id}/release", {"why": why})
+    show(answer, as_json, lambda: typer.echo(f"{answer['id']} {_state(answer)}"))
+
+
 def _print(answer: Mapping[str, Any]) -> None:
     typer.echo(
         f"{quantity(answer['offered'])} from chain {answer['from_chain']} to "

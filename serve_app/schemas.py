@@ -248,6 +248,16 @@ class AllocationBody(Body):
     target: StrategyName
 
 
+class ReleaseBody(Body):
+    """Why a person lets something go on; kept in the journal with their name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"why": "the target is not paused any more"}]}
+    )
+
+    why: Annotated[str, Field(min_length=1, max_length=MAX_NOTE)]
+
+
 class StrategyBody(Body):
     """Start a strategy: one the platform brings ("momentum", "package.module:Class"), or a file
     whose text is sent along ("file.py:Class" with `code`). Its code runs on the platform."""

@@ -8,17 +8,24 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sep_ray.journal.records import TransferFilter
+from sep_ray.journal.records import Append, Commit, TransferFilter, VersionConflict
 from sep_ray.kernel.units import Asset
-from sep_ray.settlement.transfer import Proof, Transfer
+from sep_ray.settlement.transfer import (
+    OperatorReleased,
+    Proof,
+    Transfer,
+    TransferStatus,
+    evolve,
+)
 from serve_app.answers import EventAnswer
-from serve_app.asking import Asked, Caller, id_of, known_query
+from serve_app.asking import Asked, Caller, body_of, id_of, known_query
 from serve_app.assets import AssetBook
 from serve_app.explain import Teller
 from serve_app.intents import MAX_PAGE, within_scope
 from serve_app.present import amount
 from serve_app.problems import Problem
 from serve_app.respond import json_response
+from serve_app.schemas import ReleaseBody
 from serve_app.transfer_answers import (
     AlternativeAnswer,
     ChoiceAnswer,
@@ -28,6 +35,8 @@ from serve_app.transfer_answers import (
 )
 from serve_app.wire import event_facts
 
+TRIES: Final = 3
+"""Times that a write is tried while the settlement writes there too."""
 _FILTERS: Final = ("strategy_id", "bridge", "chain_id", "limit", "cursor")
 
 
@@ -65,6 +74,36 @@ async def show_transfer(transfer_id: str, parts: Asked, principal: Caller) -> Re
     rows = await parts.store.stream(transfer.stream_id)
     timeline = [EventAnswer(**event_facts(row, teller)) for row in rows]
     return json_response(transfer_answer(transfer, parts.book, timeline))
+
+
+async def release_transfer(
+    request: Request, transfer_id: str, parts: Asked, principal: Caller
+) -> Response:
+    """Let the platform go on with a transfer that waits for a person, and say why."""
+    body = await body_of(request, ReleaseBody)
+    name = id_of(transfer_id, "transfer")
+    for _ in range(TRIES):
+        transfer = await parts.store.transfer(name)
+        if transfer is None or not principal.covers(transfer.strategy_id):
+            raise Problem("not_found", f"no transfer {name}")
+        if transfer.status is not TransferStatus.NEEDS_OPERATOR:
+            raise Problem("not_allowed_now", f"the transfer is {transfer.status.value}")
+        event = OperatorReleased(principal=principal.name, detail=body.why)
+        now = parts.clock.now()
+        after = evolve(transfer, event, now)
+        append = Append(
+            stream_id=transfer.stream_id,
+            expected_version=transfer.version,
+            events=(event,),
+            correlation_id=transfer.intent_id,
+            causation_id=transfer.id,
+        )
+        try:
+            await parts.store.commit(Commit(at=now, appends=(append,), states=(after,)))
+        except VersionConflict:
+            continue
+        return json_response(transfer_answer(after, parts.book))
+    raise Problem("unavailable", "the transfer keeps moving", headers={"Retry-After": "1"})
 
 
 def transfer_answer(

@@ -54,7 +54,8 @@ _T = TransferStatus
 class Patience:
     """How long a transfer is left to itself, and how often it is claimed.
 
-    `operator_ms` after it counts as late, or its refund as due, a person is asked.
+    `operator_ms` after it counts as late, its refund as due, or a person let it go on, a person is
+    asked.
     """
 
     operator_ms: int = 24 * 3_600_000
@@ -144,8 +145,8 @@ def _impatience(
 
 
 def _limit(transfer: Transfer, patience: Patience) -> int:
-    start = transfer.updated_at if transfer.refund_due else transfer.late_after
-    return max(start, transfer.late_after) + patience.operator_ms
+    due = transfer.updated_at if transfer.refund_due else 0
+    return max(transfer.late_after, due, transfer.released_at or 0) + patience.operator_ms
 
 
 def _waiting(transfer: Transfer, seen: Sighting, at: Circumstances) -> TransferEvent | None:

@@ -152,6 +152,7 @@ class Transfer:
     refund_due: bool = False
     refunded: int = 0
     refund: Proof | None = None
+    released_at: Millis | None = None
     detail: str = ""
 
     @property
@@ -474,7 +475,7 @@ def _derived(transfer: Transfer, event: TransferEvent, at: Millis) -> dict[str, 
         case TransferExpired():
             found = {"refund_due": True}
         case OperatorReleased():
-            found = {"claims": 0}
+            found = {"claims": 0, "released_at": at}
         case _:
             pass
     return found

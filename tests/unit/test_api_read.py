@@ -29,8 +29,8 @@ from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
     "arrived_at",
-    "at",
     "released_at",
+    "at",
     "bridge_ms",
     "until",
     "window_ms",

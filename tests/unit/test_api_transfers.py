@@ -12,6 +12,7 @@ from sep_ray.settlement.transfer import (
     DepartureFinalized,
     DepartureIncluded,
     DepartureSigned,
+    OperatorNeeded,
     Proof,
     TransferReserved,
     TransferUnderWay,
@@ -80,6 +81,20 @@ async def test_transfers_outside_the_scope_are_not_there():
         problem_of(await api.client.get(path, headers=scoped), 404, "not_found")
         listed = await api.client.get("/v1/transfers", headers=scoped)
         assert listed.json()["transfers"] == []
+
+
+async def test_a_person_lets_a_transfer_go_on():
+    async with bench() as api:
+        transfer = await under_way(api)
+        path, body = f"/v1/transfers/{transfer.id}/release", {"why": "not paused any more"}
+        risk = api.auth(Role.RISK)
+        problem_of(await api.client.post(path, json=body, headers=risk), 409, "not_allowed_now")
+        stands = await api.store.transfer(transfer.id)
+        await api.store.commit(commit(then(stands, OperatorNeeded(detail="paused"))))
+        answer = await api.client.post(path, json=body, headers=risk)
+        assert (answer.status_code, answer.json()["state"]) == (200, "IN_FLIGHT"), answer.text
+        after = await api.store.transfer(transfer.id)
+        assert (after.claims, after.released_at) == (0, NOW)
 
 
 async def submitted(api, body):
