@@ -54,7 +54,7 @@ from sep_ray.simulation.market import (
 from sep_ray.simulation.process import HERE, Crash, Gated, Process, heard
 from sep_ray.simulation.wire import ChainPort, Database, Node
 
-STORM_S: Final = 10
+STORM_S: Final = 8
 CALM_S: Final = 60
 """Within so many quiet seconds everything must have ended."""
 FUNDS: Final = {COIN: ETHER, WETH: 3 * ETHER, USDC: 4_000 * DOLLAR}
@@ -87,7 +87,8 @@ class Day:
             confirmations=self.chance.choice([1, 2, 2, 4]),
             reorg_depth=self.chance.choice([1, 2, 2, 4, 4, 12]),
         )
-        self.chain = MemoryChain(CHAIN, market(), TOKENS, wrapped_native=WETH.address)
+        pools = market()[::3]  # a pair each way: what is searched here is not routes
+        self.chain = MemoryChain(CHAIN, pools, TOKENS, wrapped_native=WETH.address)
         self.store = MemoryStore(self.clock)
         self.accounts = ACCOUNTS[: self.chance.choice([1, 1, 2, 3])]
         self.laws = Laws(self.store, self.chain, self.accounts)
