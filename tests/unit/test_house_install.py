@@ -57,7 +57,11 @@ def imported(*folders: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(("sep_ray", "actors", "serve_app"), ()), (("tests", "tools", "bench"), ("dev",))],
+    [
+        (("sep_ray", "actors", "serve_app"), ()),
+        (("tests", "tools"), ("dev",)),
+        (("bench",), ("dev", "train")),
+    ],
 )
 def test_what_is_imported_is_asked_for(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
     assert imported(*folders) - {canonicalize_name(r.name) for r in asked(*extras)} == set()
