@@ -172,7 +172,7 @@ def main() -> None:
     rows = np.concatenate([part[0] for part in parts])
     labels = np.concatenate([part[1] for part in parts])
     base = np.maximum(rows[:, FORMULA].astype(float), 1e-3)
-    monotone = [1 if name == "wait_over_left" else 0 for name in FEATURES]
+    monotone = [1 if name in ("wait_over_left", "formula_bp") else 0 for name in FEATURES]
     booster = fit(rows, np.clip(labels / base, -1, 8), weight=base, monotone_constraints=monotone)
 
     column = Column(*FACTOR, booster=booster, times=("formula_bp",))
