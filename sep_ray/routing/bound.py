@@ -175,8 +175,11 @@ def _inner(graph: Graph, places: Ints, layers: _Layers) -> tuple[float, float]:
 
 
 def _hinge(graph: Graph, places: Ints, out: Floats, into: Floats) -> tuple[float, float]:
-    """Sum max(out * F(x) - into * x) over edges, leaving out what is worth nothing."""
-    worth = (out > 0.0) & (into > 0.0)
+    """Sum max(out * F(x) - into * x) over edges, leaving out what gives nothing of worth.
+
+    Where what goes in is worth nothing (the flow used up all ways on) a pool gives all it has.
+    """
+    worth = out > 0.0
     places, out, into = places[worth], out[worth], into[worth]
     return _gain(graph, places, out, into, np.log(into) - np.log(out))
 
