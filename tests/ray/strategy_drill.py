@@ -113,13 +113,23 @@ async def working(actor: Any, not_pid: int | None) -> int:
 
 
 async def settled(store: PostgresStore, block: int) -> None:
+    """Wait until the last block was seen and what was decided on it is handed in.
+
+    A decision is durable in the state first, and handed in right after (P4).
+    """
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         kept = [await store.load_state(name) for name in STRATEGIES]
-        if all(row and Saved.read(row[0]).state["blocks"][-1:] == [block] for row in kept):
+        saved = [Saved.read(row[0]) for row in kept if row]
+        decided = [intent.id for each in saved for intent in each.outbox]
+        if (
+            len(saved) == len(STRATEGIES)
+            and all(each.state["blocks"][-1:] == [block] for each in saved)
+            and len(await store.intents(decided)) == len(decided)
+        ):
             return
         await asyncio.sleep(0.1)
-    raise TimeoutError("the strategies have not seen the last block")
+    raise TimeoutError("the strategies have not come to the end of the last block")
 
 
 async def remains(store: PostgresStore, name: str) -> dict[str, Any]:
