@@ -27,6 +27,7 @@ from sep_ray.kernel.units import NATIVE, Asset
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.events import AccountEvent, FundsObserved, LaneResumed, LedgerBreached
 from sep_ray.portfolio.ledger import InsufficientBalance, Posting
+from sep_ray.settlement.transfer import Transfer as Crossing
 
 log = structlog.get_logger()
 
@@ -103,14 +104,12 @@ class Auditor:
         if self._lane.breached:
             await self._catch_up()
         await self._withdraw_gone(head)
-        totals = await self._store.account_units(self._lane.chain_id, self._lane.account)
-        off = {
-            asset: units - totals.get(asset, 0)
-            for asset, units in held.items()
-            if units != totals.get(asset, 0)
-        }
+        totals, off = await self._compare(held)
         if off:
-            off = await self._explain(head, off, totals)
+            # In this order: an arrival that is no longer expected is among the totals by then.
+            under_way = await self._store.open_transfers(self._lane.chain_id)
+            totals, off = await self._compare(held)
+            off = await self._explain(head, off, totals, under_way)
         if not off:
             self._off_since, self._lane.torn = None, ""
             await self._remember(head)
@@ -124,8 +123,18 @@ class Auditor:
             await self._breach(head, held, totals, off)
         return False
 
+    async def _compare(self, held: dict[Asset, int]) -> tuple[dict[Asset, int], dict[Asset, int]]:
+        """Return what the ledger says, and by how much `held` exceeds it where they differ."""
+        totals = await self._store.account_units(self._lane.chain_id, self._lane.account)
+        surplus = {asset: units - totals.get(asset, 0) for asset, units in held.items()}
+        return totals, {asset: units for asset, units in surplus.items() if units}
+
     async def _explain(
-        self, head: Head, off: dict[Asset, int], totals: dict[Asset, int]
+        self,
+        head: Head,
+        off: dict[Asset, int],
+        totals: dict[Asset, int],
+        under_way: Sequence[Crossing],
     ) -> dict[Asset, int]:
         """Book surpluses that have an explanation; return what is left without one.
 
@@ -133,7 +142,7 @@ class Auditor:
         """
         tokens = any(asset.address != NATIVE for asset in off)
         moved = await self._moved(head) if tokens else ()
-        expected = await self._expected(off, moved)
+        expected = self._expected(off, moved, under_way)
         arrivals = await self._arrivals(moved)
         spent = await self._spent(head) if any(units < 0 for units in off.values()) else []
         left: dict[Asset, int] = {}
@@ -151,13 +160,10 @@ class Auditor:
                 left[asset] = units
         return left
 
-    async def _expected(
-        self, off: dict[Asset, int], moved: Sequence[Transfer]
+    def _expected(
+        self, off: dict[Asset, int], moved: Sequence[Transfer], under_way: Sequence[Crossing]
     ) -> dict[Asset, tuple[int, tuple[str, ...]]]:
-        if not any(units > 0 for units in off.values()):
-            return {}
         lane = self._lane
-        under_way = await self._store.open_transfers(lane.chain_id)
         expected = expectations(under_way, lane.chain_id, lane.account)
         return left_to_settlement(off, moved, lane.account, expected) if expected else {}
 

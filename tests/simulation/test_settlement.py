@@ -7,6 +7,7 @@ import pytest
 from sep_ray.adapters.memory.bridge import Family, Knobs
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.intent.states import Reason
+from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.settlement.transfer import TransferStatus
 from tests.fixtures.bridging import DOLLAR, FAR, NEAR, assets
@@ -238,6 +239,32 @@ async def test_p8_the_audit_leaves_arrivals_to_the_settlement() -> None:
     await world.until(S.ARRIVED)
     await world.tick(2)
     await world.check()
+    assert not any(lane.breached for e in world.executors.values() for lane in e.lanes)
+
+
+async def test_p8_an_arrival_booked_while_the_audit_looks_is_credited_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await crossing(Family.FILL)
+    await world.until(S.IN_FLIGHT)
+    manager, world.manager = world.manager, _Dead()  # type: ignore[assignment]  # nobody there
+    read = world.store.account_units
+
+    async def overtaken(chain_id: ChainId, account: str) -> dict[Asset, int]:
+        """Answer what was true before the settlement's turn, which ends first."""
+        units: dict[Asset, int] = await read(chain_id, account)
+        if chain_id == FAR:
+            await manager.turn()
+        return units
+
+    monkeypatch.setattr(world.store, "account_units", overtaken)
+    await world.tick(12)
+    monkeypatch.undo()
+    world.manager = manager
+    arrived = await world.until(S.ARRIVED)
+    await world.tick(3)
+    await world.check()
+    assert await world.units(FAR_USDC) == 1_000 * DOLLAR + (arrived.arrived or 0)
     assert not any(lane.breached for e in world.executors.values() for lane in e.lanes)
 
 
