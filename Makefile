@@ -22,8 +22,7 @@ install-train:  ## The same, with what training the models needs
 	@$(PYTHON) -m tools.install --train
 
 demo: install  ## Install, bring everything up, run real intents, show what happened
-	@$(VENV)/sep demo
-	@$(VENV)/sep demo rebalance
+	@$(VENV)/sep demo all
 
 test: install  ## Run the suites; `make test SUITES="unit ray"` runs some
 	@$(VENV)/python -m tools.run_tests $(SUITES)

@@ -89,23 +89,24 @@ def doctor(context: typer.Context, as_json: JsonFlag = False) -> None:
 def demo(
     context: typer.Context,
     what: Annotated[
-        str, typer.Argument(metavar="[trades|rebalance]", help="On each chain, or over both.")
+        str,
+        typer.Argument(
+            metavar="[trades|rebalance|all]", help="On each chain, or over both chains."
+        ),
     ] = "trades",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write what happened there.")
     ] = None,
 ) -> None:
     """Bring the platform up, run real intents end to end, and show what happened."""
-    from serve_app.demo import run_against, run_demo
+    from serve_app.demo import Demo, print_trades, run_demos
     from serve_app.demo_rebalance import Walkthrough, print_walkthrough
 
-    settings = session_of(context).settings()
-    if what not in ("trades", "rebalance"):
-        raise Failure(f"no such demonstration: {what}; there are trades and rebalance")
-    if what == "rebalance":
-        code = run_against(settings, Walkthrough, print_walkthrough, json_file)
-    else:
-        code = run_demo(settings, json_file)
+    known = {"trades": (Demo, print_trades), "rebalance": (Walkthrough, print_walkthrough)}
+    wanted = known if what == "all" else {name: known[name] for name in known if name == what}
+    if not wanted:
+        raise Failure(f"no such demonstration: {what}; there are {', '.join(known)} and all")
+    code = run_demos(session_of(context).settings(), wanted, json_file)
     if code:
         raise typer.Exit(code)
 

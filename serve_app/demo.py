@@ -35,47 +35,50 @@ POLL_S: Final = 0.25
 PATIENCE_S: Final = 60.0
 FILE_WIDTH: Final = 140
 
-
-def run_demo(
-    settings: Settings, json_path: Path | None = None, console: Console | None = None
-) -> int:
-    """Run it and print what happened; 0 when every intent completed and the books agree.
-
-    A platform that runs already is used and left running; otherwise one is started and stopped.
-    """
-    return run_against(settings, Demo, _print, json_path, console)
+Say = Callable[[Console, Mapping[str, Any]], None]
 
 
-def run_against(
+def run_demos(
     settings: Settings,
-    made: type[Demo],
-    say: Callable[[Console, Mapping[str, Any]], None],
-    json_path: Path | None,
+    demos: Mapping[str, tuple[type[Demo], Say]],
+    json_path: Path | None = None,
     console: Console | None = None,
 ) -> int:
-    """Run one kind of demonstration on a platform that is there, or started for it."""
+    """Run demonstrations one after the other and print what happened; 0 when all went well.
+
+    A platform that runs already is used and left running; otherwise one is started and stopped.
+    Several results are written to `json_path` by name, a single one as it is.
+    """
     console = console or wide_console()
     began = time.monotonic()
     mine = not status(settings)["running"]
+    results: dict[str, dict[str, Any]] = {}
     with _progress(console) as progress:
         task = progress.add_task("starting the platform")
-        endpoints = up(settings, False, lambda text: progress.update(task, description=text))
+
+        def report(text: str) -> None:
+            progress.update(task, description=text)
+
+        endpoints = up(settings, False, report)
         ready = time.monotonic()
         try:
-            demo = made(settings, endpoints, lambda text: progress.update(task, description=text))
-            result = demo.run()
+            for name, (made, _) in demos.items():
+                results[name] = made(settings, endpoints, report).run()
         finally:
             if mine:
-                down(settings, lambda text: progress.update(task, description=text))
-    result["timings"] |= {
+                down(settings, report)
+    timings = {
         "up_seconds": round(ready - began, 1),
         "total_seconds": round(time.monotonic() - began, 1),
     }
-    say(console, result)
+    for name, (_, say) in demos.items():
+        results[name]["timings"] |= timings
+        say(console, results[name])
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=1))
+        written = results if len(results) > 1 else next(iter(results.values()))
+        json_path.write_text(json.dumps(written, indent=1))
         console.print(f"written to {json_path}")
-    return 0 if result["ok"] else 1
+    return 0 if all(result["ok"] for result in results.values()) else 1
 
 
 class Demo:
@@ -308,7 +311,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _print(console: Console, result: Mapping[str, Any]) -> None:
+def print_trades(console: Console, result: Mapping[str, Any]) -> None:
     console.print(intents_table(result["intents"]))
     console.print(queue_table(result["intents"]))
     console.print(portfolio_table(result["portfolio"]["before"], result["portfolio"]["after"]))
