@@ -101,6 +101,12 @@ class Lane:
         if self.lease is None or now >= self.sure_until:
             raise LeaseLost("the lease may be over", lane=self.name)
 
+    def forget_missing_but(self, attempt_ids: Iterable[UUID]) -> None:
+        """Forget since when receipts are missed, but for these: a nonce that is free again after a
+        reorganisation is not used, and waited for anew."""
+        keep = set(attempt_ids)
+        self.missing = {key: since for key, since in self.missing.items() if key in keep}
+
     def may_work(self, recovering: Fence | None = None) -> bool:
         """Whether it is led and its cache is whole, or led as it was when recovering began."""
         if self.lease is None:

@@ -313,6 +313,7 @@ class Settler:
         Until then they count as unknown, and the ledger cannot be compared.
         """
         writer, bookings, waiting = self._writer(lane), [], False
+        lane.forget_missing_but(attempt.id for attempt in mined)
         for attempt in mined:
             if _receipt_of(attempt, receipts) is not None:
                 lane.missing.pop(attempt.id, None)

@@ -18,8 +18,9 @@ from sep_ray.engine.audit import Auditor
 from sep_ray.engine.booking import Writer
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.launching import Launcher
+from sep_ray.engine.reconciling import Foreign
 from sep_ray.engine.settling import Settler
-from sep_ray.execution import pending, verdict
+from sep_ray.execution import verdict
 from sep_ray.execution.attempt import AttemptStatus
 from sep_ray.execution.verdict import Refusal
 from sep_ray.intent.states import Reason
@@ -76,17 +77,14 @@ def _sent_first(sound: Any) -> Any:
 
 
 def _own_memory(sound: Any) -> Any:
-    def load(self: Any, attempts: Any, steps: Any, next_nonce: int) -> None:
-        sound(self, attempts, steps, self.next_nonce)
+    def load(self: Any, *known: Any) -> None:
+        sound(self, *known[:-1], self.next_nonce)
 
     return load
 
 
 def _unlooked(sound: Any) -> Any:
-    async def receipts(self: Any, attempts: Any, head: Any) -> Any:
-        return {}
-
-    return receipts
+    return lambda self, attempt, user, since, head: Foreign("nobody looked")
 
 
 def _at_once(sound: Any) -> Any:
@@ -208,10 +206,6 @@ def _hasty_end(sound: Any) -> Any:
     return conclusion
 
 
-def _own_whatever(sound: Any) -> Any:
-    return lambda attempt, at: at.top and len(attempt.signed) == 1
-
-
 def _retried_at_once(sound: Any) -> Any:
     def landed(self: Any, attempt: Any, step: Any, receipt: Any, detail: str) -> Any:
         found = sound(self, attempt, step, receipt, detail)
@@ -244,7 +238,7 @@ BUGS: Final[Mapping[str, Bug]] = {
     ),
     "nonce-from-memory": Bug("the next nonce is remembered, not read", Lane, "load", _own_memory),
     "resent-without-lookup": Bug(
-        "receipts are not looked for before trying again", Settler, "_receipts", _unlooked
+        "a missing receipt is taken for another's use of the nonce", Settler, "_fate", _unlooked
     ),
     "newest-version-only": Bug(
         "an earlier version of a raised transaction is not recognised",
@@ -274,12 +268,6 @@ BUGS: Final[Mapping[str, Bug]] = {
     ),
     "timeout-is-failure": Bug(
         "no answer is taken for a refusal", Launcher, "broadcast", _silence_is_no
-    ),
-    "expired-though-sent": Bug(
-        "bytes an earlier process may have sent are given up",
-        pending,
-        "_never_sent",
-        _own_whatever,
     ),
     "raised-at-new-nonce": Bug(
         "a replacement takes a nonce of its own", Launcher, "_replacement", _at_another_nonce

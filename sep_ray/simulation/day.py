@@ -34,7 +34,7 @@ from sep_ray.priority.rank import fallback
 from sep_ray.routing.snapshot import Snapshot
 from sep_ray.simulation import weather as weathers
 from sep_ray.simulation.client import STRATEGY, Client
-from sep_ray.simulation.laws import Laws
+from sep_ray.simulation.laws import UNEXPECTED, Laws
 from sep_ray.simulation.loop import LoopClock, SeededLoop, Standstill, run
 from sep_ray.simulation.market import (
     ACCOUNTS,
@@ -226,7 +226,7 @@ class Day:
         del self._living[process]
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Crash):
-            self.laws.say("an error nobody expected", repr(error))
+            self.laws.say(UNEXPECTED, repr(error))
             return
         self.note(f"{process.name} is dead")
         if not self._over and not any(
@@ -239,7 +239,7 @@ class Day:
         database = Database(self.store, self.weather, self.chance, self.laws)
         port = ChainPort(node, process, self.laws)
         executor = ChainExecutor(
-            World(chain=port, accounts=port, calls=MemoryCalls(), snapshots=port),
+            World(chain=port, accounts=port, calls=MemoryCalls(), snapshots=port, evidence=port),
             Gated(database, process),
             [Gated(MemorySigner(account), process) for account in self.accounts],
             self.rules,

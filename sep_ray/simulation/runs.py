@@ -13,6 +13,7 @@ import structlog
 
 from sep_ray.simulation.bugs import BUGS
 from sep_ray.simulation.day import Day, Outcome
+from sep_ray.simulation.laws import UNEXPECTED
 
 CHUNK: Final = 20
 """Seeds a process takes at a time."""
@@ -65,7 +66,8 @@ def run_many(
 
 def hunt(bug: str, most: int) -> Outcome | None:
     """Return the first day below `most` on which a planted bug shows, or None."""
-    return next((o for seed in range(most) for o in days([seed], bug) if o.broken), None)
+    lived = (outcome for seed in range(most) for outcome in days([seed], bug))
+    return next((o for o in lived if o.broken and not o.broken[0].startswith(UNEXPECTED)), None)
 
 
 def hunt_all(

@@ -15,7 +15,8 @@ class Weather:
 
     Connections: `latency` a call takes time; `read_fails`; `commit_unknown` (half of them done);
     `send_lost` before the node, `send_unanswered` after it, `send_held` and delivered later,
-    `send_twice`, `send_swallowed` (accepted and forgotten); `receipts_late` (a node that lags);
+    `send_twice`, `send_swallowed` (accepted and forgotten), `send_refused` (a full pool);
+    `receipts_late` (a node that lags);
     `head_late`, `head_lies` (a hash nobody mined), `header_lies`.
     Chain: `reorganised`, `pool_lost`, `shock`, `gift`, `crowded`, `fee_moves`.
     Processes: `crash`, `crash_at_point`, `pause`, `rival`, `clock_jump`.
@@ -29,6 +30,7 @@ class Weather:
     send_held: float
     send_twice: float
     send_swallowed: float
+    send_refused: float
     receipts_late: float
     head_late: float
     head_lies: float
@@ -60,6 +62,7 @@ WORST = Weather(
     send_held=0.3,
     send_twice=0.3,
     send_swallowed=0.3,
+    send_refused=0.7,
     receipts_late=0.2,
     head_late=0.3,
     head_lies=0.1,

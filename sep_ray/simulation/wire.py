@@ -95,6 +95,8 @@ class Node(Unreliable):
             return verdict.Indeterminate("lost on the way")
         if luck() < weather.send_swallowed:
             return verdict.Accepted()
+        if luck() < weather.send_refused:
+            return verdict.Rejected(verdict.Refusal.POOL_FULL, "txpool is full")
         if luck() < weather.send_held:
             self._later(signed)
             return verdict.Indeterminate("no answer in time")

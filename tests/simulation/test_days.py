@@ -18,7 +18,8 @@ SEEDS = range(60)
 FOUND_SOON = {
     "sent-before-journal": 20,
     "nonce-from-memory": 60,
-    "resent-without-lookup": 20,
+    "end-before-final": 20,
+    "final-too-early": 60,
     "reorg-ignored": 80,
     "raised-at-new-nonce": 60,
     "audit-blind": 20,

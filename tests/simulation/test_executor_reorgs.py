@@ -209,3 +209,30 @@ async def test_p7_shallow_reorganisations_one_after_the_other_are_not_a_deep_one
     assert sim.state == LaneState.READY
     assert not sim.executor.lanes[0].torn
     await sim.check()
+
+
+async def test_p6_receipts_are_waited_for_anew_when_a_nonce_was_free_again():
+    """How long a receipt has been missing counts from the nonce's last use, not from its first."""
+    sim = Sim(bounded(confirmations=2, reorg_depth=2))
+    await sim.ready()
+    await sim.tick(3)
+    step_id = await sim.add()
+    await sim.executor.turn()
+    receipts, sent_by = sim.chain.receipts, sim.chain.sent_by
+
+    async def late(tx_hashes):
+        return tuple(None for _ in tx_hashes)
+
+    async def nothing(account, first, last):
+        return ()
+
+    sim.chain.receipts, sim.chain.sent_by = late, nothing  # type: ignore[method-assign]
+    await sim.executor.on_head(sim.chain.mine())
+    assert sim.executor.lanes[0].missing
+    sim.chain.reorganise(1, keep=True)
+    await sim.executor.on_head(sim.chain.newest.head)
+    assert not sim.executor.lanes[0].missing
+    sim.chain.receipts, sim.chain.sent_by = receipts, sent_by  # type: ignore[method-assign]
+    await sim.settle()
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()
