@@ -15,12 +15,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import IO, Final
 
 from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM
 from sep_ray.devnet.build import StateFiles
 from sep_ray.devnet.keeper import Keeper
+from sep_ray.devnet.lifetimes import Lifetime
 from sep_ray.devnet.market import Pool
 from sep_ray.devnet.node import (
     ChainEndpoint,
@@ -67,7 +68,7 @@ class _Home:
         return self.folder / "endpoint.json"
 
 
-class Chains:
+class Chains(Lifetime):
     """Two anvil processes. Not for use from several threads at once.
 
     The nodes end with the thread that calls start() or restart(), so that nothing is left over
@@ -92,18 +93,6 @@ class Chains:
         self._nodes: dict[ChainId, Node] = {}
         self._keepers: dict[ChainId, Keeper] = {}
         self._lock: IO[str] | None = None
-
-    def __enter__(self) -> Chains:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     @property
     def endpoints(self) -> Mapping[ChainId, ChainEndpoint]:

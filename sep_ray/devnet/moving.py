@@ -7,12 +7,12 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 import structlog
 
 from sep_ray.adapters.evm.addresses import BOOKS
 from sep_ray.devnet.driver import DriverOptions, MarketDriver
+from sep_ray.devnet.lifetimes import Lifetime
 from sep_ray.devnet.market import Pool
 from sep_ray.devnet.paths import geometric_path
 from sep_ray.devnet.rpc import Rpc
@@ -23,7 +23,7 @@ from sep_ray.kernel.units import ChainId
 log = structlog.get_logger()
 
 
-class MovingMarket:
+class MovingMarket(Lifetime):
     """Moves the prices of local chains from entry to exit of a `with` block, or start to stop.
 
     `urls` are the chains' endpoints, the one that sets the pace first; `pools_file` lists their
@@ -56,18 +56,6 @@ class MovingMarket:
         """Leave the prices where they are; returns when nothing more is sent."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=10.0)
-
-    def __enter__(self) -> MovingMarket:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

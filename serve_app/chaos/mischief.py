@@ -104,7 +104,7 @@ class Mischief:
         if before is None:
             return ""
         order = self._targets.order(point)
-        if not _within(TAKEN_S, lambda: not order.exists()):
+        if not within(TAKEN_S, lambda: not order.exists()):
             _forget(order)
             return ""
         kind = "router" if point in (Point.DECIDED, Point.RECORDED) else "executor"
@@ -130,7 +130,7 @@ class Mischief:
                 return lambda: any(other != pid for other in targets.pids(kind))
 
     def _await(self, kind: str, began: float, works: Callable[[], bool]) -> None:
-        if _within(RESUME_S, works):
+        if within(RESUME_S, works):
             self.tally.resumed.append((kind, time.monotonic() - began))
         else:
             self.tally.stuck.append(kind)
@@ -166,7 +166,8 @@ class Mischief:
         return {"fault": fault, **kinds[fault]}
 
 
-def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Wait until it holds, at most so long; say whether it does."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -187,4 +188,4 @@ def _patiently(act: Callable[[], object]) -> None:
             return False
         return True
 
-    _within(RESUME_S, done)
+    within(RESUME_S, done)

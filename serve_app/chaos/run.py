@@ -14,7 +14,7 @@ from serve_app import demo_plan, place, platform
 from serve_app.auth import Role, Tokens, token_secret
 from serve_app.chaos.books import ENDED, Books, compare
 from serve_app.chaos.flow import WINDOW_MS, Flow
-from serve_app.chaos.mischief import Mischief, Tally
+from serve_app.chaos.mischief import Mischief, Tally, within
 from serve_app.chaos.targets import Targets
 
 Report = Callable[[str], None]
@@ -96,9 +96,7 @@ class _Run:
         return [i for i in self._flow.accepted if statuses.get(i) not in ENDED]
 
     def _await_ends(self) -> None:
-        deadline = time.monotonic() + ENDS_S
-        while self._open() and time.monotonic() < deadline:
-            time.sleep(0.5)
+        within(ENDS_S, lambda: not self._open())
 
     def _check(self) -> tuple[int, list[str]]:
         """Return by how many units ledger and chains differ in the end, and what was not read."""

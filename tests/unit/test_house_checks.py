@@ -128,7 +128,7 @@ KEY_HEX = "ab" * 32
         ("a.py", "'postgresql://" + "user:word@db.somewhere.net:5432/x'", "address"),
         ("a.md", "from registry." + "somewhere.org", "registry"),
         ("a.md", "from py" + "pi.org", "registry"),
-        ("requirements.lock", "--extra-" + "index-url something", "option"),
+        ("requirements.lock", "--extra-ind" + "ex-url something", "option"),
         ("requirements.lock", "  --find" + "-links folder", "option"),
         ("a.py", "open('/" + "home/someone/x')", "path"),
         ("a.toml", "path = \"/" + "tmp/x\"", "path"),

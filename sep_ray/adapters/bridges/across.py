@@ -197,7 +197,7 @@ class Across:
         self._service = service
         self._terms = terms or AcrossTerms()
         self._pools = pools
-        self._traits = Traits(
+        self.traits = Traits(
             name="across",
             trust=Trust.OPTIMISTIC,
             refundable=True,
@@ -206,10 +206,6 @@ class Across:
             needs_destination_gas=False,
             caps=self._terms.caps,
         )
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         if (want.source, want.target) not in ACROSS_PAIRS:

@@ -116,7 +116,7 @@ class Arbitrum:
         self._pairs = {
             (Asset(ETHEREUM, above), Asset(ARBITRUM, below)) for above, below in self._terms.tokens
         }
-        self._traits = Traits(
+        self.traits = Traits(
             name="arbitrum",
             trust=Trust.CANONICAL,
             refundable=False,
@@ -125,10 +125,6 @@ class Arbitrum:
             needs_destination_gas=True,
             caps=self._terms.caps,
         )
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         if (want.source, want.target) in self._pairs:

@@ -108,7 +108,7 @@ class Cctp:
         self._service = service
         self._terms = terms or CctpTerms()
         self._books = books
-        self._traits = Traits(
+        self.traits = Traits(
             name="cctp",
             trust=Trust.ISSUER,
             refundable=False,
@@ -117,10 +117,6 @@ class Cctp:
             needs_destination_gas=True,
             caps=self._terms.caps,
         )
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         here, there = self._books.get(want.source.chain_id), self._books.get(want.target.chain_id)

@@ -84,7 +84,7 @@ class Hyperlane:
         self._service = service
         self._terms = terms or HyperlaneTerms()
         self._books = books
-        self._traits = Traits(
+        self.traits = Traits(
             name="hyperlane",
             trust=Trust.ATTESTED,
             refundable=False,
@@ -93,10 +93,6 @@ class Hyperlane:
             needs_destination_gas=True,
             caps=self._terms.caps,
         )
-
-    @property
-    def traits(self) -> Traits:
-        return self._traits
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         router, remote = self._routers(want.source, want.target)

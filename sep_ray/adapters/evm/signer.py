@@ -96,6 +96,7 @@ def from_keystore(path: Path, password: str) -> LocalSigner:
 
     try:
         return LocalSigner(bytes(Account.decrypt(path.read_text(), password)))
+    # All that the library raises for a file that is none, of another version or for a wrong word.
     except (OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError):
         raise Rejected("key file cannot be opened", file=path.name) from None
 

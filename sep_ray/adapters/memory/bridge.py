@@ -106,7 +106,7 @@ class MemoryBridge:
         self._chains = chains
         self._pairs = {**pairs, **{target: source for source, target in pairs.items()}}
         self._signed: dict[str, int] = {}
-        self._traits = Traits(
+        self.traits = Traits(
             name=name,
             trust=trust,
             refundable=family is Family.FILL,
@@ -118,23 +118,19 @@ class MemoryBridge:
 
     # The port
 
-    @property
-    def traits(self) -> Traits:
-        return self._traits
-
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         if self._pairs.get(want.source) != want.target:
-            return NoQuote(bridge=self._traits.name, reason="pair")
+            return NoQuote(bridge=self.traits.name, reason="pair")
         if not self.knobs.quotes:
-            return NoQuote(bridge=self._traits.name, reason="paused")
+            return NoQuote(bridge=self.traits.name, reason="paused")
         out = want.units - -(-want.units * self.knobs.fee_ppm // PPM)
         if out <= 0:
-            return NoQuote(bridge=self._traits.name, reason="amount", detail="all of it is fee")
+            return NoQuote(bridge=self.traits.name, reason="amount", detail="all of it is fee")
         latency_ms = self.knobs.latency_s * 1_000
         fills = self.family is Family.FILL
         expires_at = Millis(want.now + self.knobs.fill_s * 1_000) if fills else None
         quote = Quote(
-            bridge=self._traits.name,
+            bridge=self.traits.name,
             mode="",
             source=want.source,
             target=want.target,
@@ -176,7 +172,7 @@ class MemoryBridge:
 
     async def observe(self, transfer: Transfer) -> Sighting:
         if not self.knobs.readable:
-            raise Transient("the bridge cannot be read", bridge=self._traits.name)
+            raise Transient("the bridge cannot be read", bridge=self.traits.name)
         source = self._chains[transfer.source.chain_id]
         target = self._chains[transfer.target.chain_id]
         name = transfer.departure.tx_hash if transfer.departure is not None else ""

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final
 
 import structlog
@@ -32,6 +31,7 @@ from sep_ray.devnet.bridges.knobs import shown, turn
 from sep_ray.devnet.bridges.local import LocalChain
 from sep_ray.devnet.bridges.relayer import Relayer, RelayerKnobs
 from sep_ray.devnet.bridges.sequencer import Sequencer
+from sep_ray.devnet.lifetimes import Lifetime
 from sep_ray.devnet.rpc import Rpc
 from sep_ray.kernel.errors import Rejected, SepError, Transient
 from sep_ray.kernel.units import ChainId
@@ -167,7 +167,7 @@ class Servants:
         return web.json_response(found)
 
 
-class ServedBridges:
+class ServedBridges(Lifetime):
     """The servants in threads of their own, from start to stop.
 
     `works`: they act by themselves every POLL_S; otherwise whoever holds them calls `step`.
@@ -209,18 +209,6 @@ class ServedBridges:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._web.join(timeout=START_WAIT_S)
         self.servants.close()
-
-    def __enter__(self) -> ServedBridges:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _work(self) -> None:
         while not self._ended.wait(POLL_S):
