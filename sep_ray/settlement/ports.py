@@ -265,7 +265,11 @@ class Bridge(Protocol):
 
     async def observe(self, transfer: Transfer) -> Sighting:
         """Return what is the case now. `transfer.departure` is the Proof of a log of the final
-        departure transaction; `tx_hash` in it finds the transaction's other logs."""
+        departure transaction; `tx_hash` in it finds the transaction's other logs.
+
+        Transient when the chains cannot be read whole now (a node may show a block's state a
+        moment before its logs): the transfer stands where it stood, look again.
+        """
 
     async def claim(self, transfer: Transfer) -> Claim:
         """Write the claim of a transfer that was just seen Claimable or RedeemNeeded."""

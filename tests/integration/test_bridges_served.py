@@ -14,7 +14,8 @@ from sep_ray.adapters.evm.addresses import ARBITRUM, ETHEREUM
 from sep_ray.adapters.evm.endpoints import Access
 from sep_ray.devnet.bridges.dataworker import DELETED, PROPOSED
 from sep_ray.devnet.bridges.servants import ServedBridges
-from sep_ray.settlement.ports import Arrived
+from sep_ray.kernel.errors import Transient
+from sep_ray.settlement.ports import Arrived, Sighting
 from tests.fixtures.chains import Pair
 from tests.fixtures.real_bridging import DOLLAR, Journey, World, world_of
 
@@ -38,8 +39,12 @@ async def working(pair: Pair):
 
 
 async def arrives(world: World, journey: Journey) -> Arrived:
+    seen: Sighting | Transient | None = None
     for _ in range(200):
-        seen = await journey.bridge.observe(journey.transfer)
+        try:
+            seen = await journey.bridge.observe(journey.transfer)
+        except Transient as error:
+            seen = error
         if isinstance(seen, Arrived):
             return seen
         await asyncio.sleep(0.1)
