@@ -182,3 +182,19 @@ def test_logs_that_are_no_erc20_transfer_are_left_out():
     assert parse_transfer({**place, "topics": [topic, *parties, word], "data": "0x"}) is None
     assert parse_transfer({**place, "topics": [topic], "data": word}) is None
     assert parse_transfer({**place, "topics": [], "data": word}) is None
+
+
+async def test_an_endpoint_whose_replies_cannot_be_read_rests_longer_each_time():
+    def answer(request, calls):
+        return (
+            web.Response(status=503, text="busy") if len(server.seen) < 4 else echo(request, calls)
+        )
+
+    async with serving(answer) as (server, rpc):
+        for failures in (1, 2, 3):
+            with pytest.raises(Transient):
+                await rpc.request("eth_blockNumber", [])
+            assert (rpc.health.failures, rpc.health.latency_s) == (failures, None)
+        await rpc.request("eth_blockNumber", [])
+        assert rpc.health.failures == 0
+        assert rpc.health.latency_s is not None

@@ -118,25 +118,25 @@ class EvmRpc:
             {"jsonrpc": "2.0", "id": n, "method": method, "params": list(params)}
             for n, (method, params) in enumerate(calls)
         ]
+        started = time.monotonic()
         status, text = await self._post(body if len(body) > 1 else body[0], writes)
         try:
             answer = json.loads(text)
             by_id = {each["id"]: each for each in (answer if len(body) > 1 else [answer])}
-            return [by_id[n] for n in range(len(body))]
+            found = [by_id[n] for n in range(len(body))]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable(status, text, writes) from None
+        self.health.answered(time.monotonic() - started)
+        return found
 
     async def _post(self, body: Any, writes: bool) -> tuple[int, bytes]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout, connector=aiohttp.TCPConnector(limit=self._connections)
             )
-        started = time.monotonic()
         try:
             async with self._session.post(self._url, json=body) as response:
-                text = await response.read()
-                self.health.answered(time.monotonic() - started)
-                return response.status, text
+                return response.status, await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             self.health.failed("cannot be reached")
             raise Unreached("node cannot be reached", node=self.host) from None
