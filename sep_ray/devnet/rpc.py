@@ -11,18 +11,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from eth_abi.abi import decode, encode
-from eth_utils.crypto import keccak
 
+from sep_ray.adapters.evm.abi import selector, types_of
 from sep_ray.kernel.errors import Rejected, Transient
 
 RECEIPT_WAIT_S: Final = 30.0
 GAS: Final = 12_000_000
 """Gas limit of set-up transactions: above the dearest deployment (5.5 M)."""
-
-
-def selector(signature: str) -> bytes:
-    """The first four bytes of keccak256 of a signature such as ``transfer(address,uint256)``."""
-    return bytes(keccak(text=signature)[:4])
 
 
 def call_data(signature: str, *arguments: Any) -> str:
@@ -32,20 +27,7 @@ def call_data(signature: str, *arguments: Any) -> str:
 
 def encode_arguments(signature: str, arguments: Sequence[Any]) -> bytes:
     """ABI-encode arguments after the types between the outer parentheses of a signature."""
-    return bytes(encode(_types(signature[signature.index("(") :]), arguments))
-
-
-def _types(parenthesised: str) -> list[str]:
-    """Split ``(a,(b,c),d)`` at its outer commas."""
-    parts: list[str] = [""]
-    depth = 0
-    for letter in parenthesised[1:-1]:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part for part in parts if part]
+    return bytes(encode(types_of(signature), arguments))
 
 
 class RpcRefused(Rejected):
@@ -99,7 +81,7 @@ class Rpc:
     def read(self, to: str, signature: str, *arguments: Any, returns: str = "(uint256)") -> Any:
         """Call a view at the latest block; one value alone, several as a tuple."""
         call = {"to": to, "data": call_data(signature, *arguments)}
-        values = decode(_types(returns), bytes.fromhex(self("eth_call", call, "latest")[2:]))
+        values = decode(types_of(returns), bytes.fromhex(self("eth_call", call, "latest")[2:]))
         return values[0] if len(values) == 1 else values
 
     def transact(self, transactions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ def choose(
         others = [_alternative(each, each.objection) for each in weighed]
         choice = Choice(reason="no bridge will do", alternatives=(*others, *none))
         return NoBridge(choice=choice, passing=bool(weighed or refusals))
-    best = min(front, key=lambda each: (*_wish(each, terms.by, state), each.offer.quote.bridge))
+    best = min(front, key=lambda each: (*_wish(each, terms.by), each.offer.quote.bridge))
     others = [
         _alternative(each, _verdict(each, best, front, terms.by))
         for each in sorted(weighed, key=lambda each: (bool(each.objection), each.cost_ppm))
@@ -172,9 +172,8 @@ def _beats(one: _Weighed, other: _Weighed) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def _wish(each: _Weighed, by: BridgeBy, state: State) -> tuple[int, ...]:
+def _wish(each: _Weighed, by: BridgeBy) -> tuple[int, ...]:
     quote = each.offer.quote
-    risk = state.tracks.get(quote.bridge, Track()).risk_ppm
     match by:
         case BridgeBy.BEST:
             return (each.cost_ppm,)
@@ -183,7 +182,7 @@ def _wish(each: _Weighed, by: BridgeBy, state: State) -> tuple[int, ...]:
         case BridgeBy.FASTEST:
             return each.p95_ms, each.cost_ppm
         case BridgeBy.SAFEST:
-            return TRUST[each.offer.traits.trust], risk, each.cost_ppm
+            return TRUST[each.offer.traits.trust], each.risk_ppm, each.cost_ppm
 
 
 def _verdict(each: _Weighed, best: _Weighed, front: Sequence[_Weighed], by: BridgeBy) -> str:

@@ -14,9 +14,10 @@ from sep_ray.adapters.bridges import cctp
 from sep_ray.adapters.bridges.across import FUNDS_DEPOSITED, Relay, matched
 from sep_ray.adapters.bridges.addresses import alias
 from sep_ray.adapters.bridges.cctp import same_burn
-from sep_ray.adapters.bridges.reading import Log, Reader, calldata, paid_to, topic, types_of
+from sep_ray.adapters.bridges.reading import Log, Reader, calldata, paid_to, topic
 from sep_ray.adapters.bridges.services import HttpService
 from sep_ray.adapters.bridges.tickets import Submission
+from sep_ray.adapters.evm.abi import types_of
 from sep_ray.adapters.evm.chain import TRANSFER
 from sep_ray.bootstrap.bridges import bridges_of
 from sep_ray.devnet.bridges import merkle

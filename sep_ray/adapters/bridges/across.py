@@ -20,12 +20,12 @@ from sep_ray.adapters.bridges.reading import (
     Log,
     Reader,
     calldata,
-    padded,
     paid_to,
     topic,
     unpadded,
 )
 from sep_ray.adapters.bridges.services import Service
+from sep_ray.adapters.evm.abi import address_word
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
@@ -129,11 +129,11 @@ class Relay:
     def fields(self) -> tuple[Any, ...]:
         """The struct V3RelayData."""
         return (
-            padded(self.depositor),
-            padded(self.recipient),
-            padded(self.exclusive_relayer),
-            padded(self.input_token),
-            padded(self.output_token),
+            address_word(self.depositor),
+            address_word(self.recipient),
+            address_word(self.exclusive_relayer),
+            address_word(self.input_token),
+            address_word(self.output_token),
             self.input_amount,
             self.output_amount,
             self.origin,
@@ -151,17 +151,17 @@ class Relay:
         """Whether a FilledRelay log is of this very relay, not of one with the same number."""
         said = log.values(FILLED_RELAY.data)
         mine = (
-            padded(self.input_token),
-            padded(self.output_token),
+            address_word(self.input_token),
+            address_word(self.output_token),
             self.input_amount,
             self.output_amount,
         )
         ends = (
             self.fill_deadline,
             self.exclusivity_deadline,
-            padded(self.exclusive_relayer),
-            padded(self.depositor),
-            padded(self.recipient),
+            address_word(self.exclusive_relayer),
+            address_word(self.depositor),
+            address_word(self.recipient),
         )
         return (said[:4], said[5:10]) == (mine, ends)
 
@@ -278,9 +278,9 @@ class Across:
         data = calldata(
             "deposit(bytes32,bytes32,bytes32,bytes32,uint256,uint256,uint256,bytes32,uint32,uint32,"
             "uint32,bytes)",
-            *(padded(want.sender), padded(want.recipient)),
-            *(padded(want.source.address), padded(want.target.address)),
-            *(quote.units_in, quote.units_out, want.target.chain_id, padded(ZERO)),
+            *(address_word(want.sender), address_word(want.recipient)),
+            *(address_word(want.source.address), address_word(want.target.address)),
+            *(quote.units_in, quote.units_out, want.target.chain_id, address_word(ZERO)),
             *(now.timestamp, until, 0, b""),
         )
         return Departure(

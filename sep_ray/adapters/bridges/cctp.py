@@ -13,8 +13,9 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
 from sep_ray.adapters.bridges.addresses import CCTP, CctpBook
-from sep_ray.adapters.bridges.reading import Event, Reader, calldata, padded, paid_to
+from sep_ray.adapters.bridges.reading import Event, Reader, calldata, paid_to
 from sep_ray.adapters.bridges.services import Service
+from sep_ray.adapters.evm.abi import address_word
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
@@ -181,7 +182,7 @@ class Cctp:
         here, there = self._books[want.source.chain_id], self._books[want.target.chain_id]
         data = calldata(
             "depositForBurn(uint256,uint32,bytes32,address,bytes32,uint256,uint32)",
-            *(quote.units_in, there.domain, padded(want.recipient), here.usdc),
+            *(quote.units_in, there.domain, address_word(want.recipient), here.usdc),
             *(bytes(32), quote.units_in - quote.least_out, MODES[quote.mode]),
         )
         return Departure(
@@ -233,7 +234,7 @@ class Cctp:
         logs = await self._readers[chain_id].receipt_logs(transfer.departure.tx_hash)
         for log in MESSAGE_SENT.found_in(logs, self._books[chain_id].transmitter):
             (message,) = log.values(MESSAGE_SENT.data)
-            if message[_BODY + 36 : _BODY + 68] == padded(transfer.recipient):
+            if message[_BODY + 36 : _BODY + 68] == address_word(transfer.recipient):
                 return bytes(message)
         return None
 

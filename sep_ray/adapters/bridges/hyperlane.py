@@ -14,8 +14,9 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from sep_ray.adapters.bridges.addresses import HYPERLANE, HyperlaneBook
-from sep_ray.adapters.bridges.reading import Event, Reader, calldata, padded, paid_to, topic
+from sep_ray.adapters.bridges.reading import Event, Reader, calldata, paid_to, topic
 from sep_ray.adapters.bridges.services import Service
+from sep_ray.adapters.evm.abi import address_word
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
@@ -102,7 +103,7 @@ class Hyperlane:
         enrolled = await origin.call(
             router, "routers(uint32)", want.target.chain_id, returns="(bytes32)"
         )
-        if enrolled != padded(remote):
+        if enrolled != address_word(remote):
             return NoQuote(bridge="hyperlane", reason="pair")
         held = await self._collateral(target, want.target, remote)
         if held is not None and held < want.units:
@@ -135,7 +136,7 @@ class Hyperlane:
             raise Rejected("no route of ours", asset=str(want.source))
         data = calldata(
             "transferRemote(uint32,bytes32,uint256)",
-            *(want.target.chain_id, padded(want.recipient), quote.units_in),
+            *(want.target.chain_id, address_word(want.recipient), quote.units_in),
         )
         locks = router != want.source.address  # a synthetic token burns by itself
         return Departure(
@@ -268,5 +269,5 @@ class Hyperlane:
             raise Transient("the checkpoint makes no sense", said=str(said)[:200]) from None
         if signed_id != "0x" + sent.id.hex():
             raise Transient("the checkpoint is of another message", leaf=sent.leaf)
-        hook = padded(self._books[origin].merkle_hook)
+        hook = address_word(self._books[origin].merkle_hook)
         return hook + root + sent.leaf.to_bytes(4, "big") + signatures

@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
-from eth_hash.auto import keccak
 
-from sep_ray.adapters.evm.abi import selector
+from sep_ray.adapters.evm.abi import event_topic, selector, types_of
 from sep_ray.adapters.evm.chain import TRANSFER
 from sep_ray.adapters.evm.rpc import Node, RpcRefused
 from sep_ray.kernel.errors import Transient
@@ -64,7 +63,7 @@ class Event:
 
     @property
     def topic(self) -> str:
-        return "0x" + keccak(self.signature.encode()).hex()
+        return event_topic(self.signature)
 
     def found_in(self, logs: Iterable[Log], address: str) -> list[Log]:
         """The logs of this event that the contract at `address` wrote."""
@@ -92,23 +91,6 @@ def decoded(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
 def calldata(signature: str, *arguments: Any) -> str:
     """Encode a call; the types are read from the signature, arguments may be nested tuples."""
     return "0x" + (selector(signature) + encode(types_of(signature), arguments)).hex()
-
-
-def types_of(signature: str) -> list[str]:
-    """Split the types between a signature's outer parentheses at their outer commas."""
-    parts, depth = [""], 0
-    for letter in signature[signature.index("(") + 1 : -1]:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part for part in parts if part]
-
-
-def padded(address: str) -> bytes:
-    """An address as 32 bytes."""
-    return bytes(12) + bytes.fromhex(address[2:])
 
 
 def unpadded(value: bytes) -> str:

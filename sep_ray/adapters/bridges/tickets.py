@@ -9,6 +9,7 @@ from typing import Final
 from eth_hash.auto import keccak
 
 from sep_ray.adapters.bridges.reading import Event, Log
+from sep_ray.adapters.evm.transactions import rlp_bytes, rlp_int, rlp_list
 from sep_ray.kernel.errors import Transient
 
 DELIVERED: Final = Event(signature="InboxMessageDelivered(uint256,bytes)", data=("bytes",))
@@ -44,22 +45,22 @@ class Submission:
 
     def ticket_id(self, child_chain: int) -> str:
         """Keccak256 of the submission as a transaction of type 0x69 (ArbitrumSubmitRetryableTx)."""
-        fields = [
-            _number(child_chain),
-            self.number.to_bytes(32, "big"),
+        fields = (
+            rlp_int(child_chain),
+            rlp_bytes(self.number.to_bytes(32, "big")),
             _address(self.sender),
-            _number(self.base_fee_wei),
-            _number(self.deposit),
-            _number(self.max_fee_wei),
-            _number(self.gas_limit),
-            _address(self.to) if int(self.to, 16) else b"",
-            _number(self.call_value),
+            rlp_int(self.base_fee_wei),
+            rlp_int(self.deposit),
+            rlp_int(self.max_fee_wei),
+            rlp_int(self.gas_limit),
+            _address(self.to) if int(self.to, 16) else rlp_bytes(b""),
+            rlp_int(self.call_value),
             _address(self.value_refund),
-            _number(self.most_submission_fee),
+            rlp_int(self.most_submission_fee),
             _address(self.fee_refund),
-            self.data,
-        ]
-        return "0x" + keccak(SUBMIT_TYPE + _rlp_list(fields)).hex()
+            rlp_bytes(self.data),
+        )
+        return "0x" + keccak(SUBMIT_TYPE + rlp_list(b"".join(fields))).hex()
 
 
 def submissions(logs: Sequence[Log], inbox: str, bridge: str) -> list[Submission]:
@@ -96,27 +97,5 @@ def _unpacked(number: int, sender: str, base_fee: int, packed: bytes) -> Submiss
     )
 
 
-def _number(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
 def _address(value: str) -> bytes:
-    return bytes.fromhex(value[2:])
-
-
-def _rlp_list(items: Sequence[bytes]) -> bytes:
-    body = b"".join(_rlp(item) for item in items)
-    return _length(len(body), 0xC0) + body
-
-
-def _rlp(item: bytes) -> bytes:
-    if len(item) == 1 and item[0] < 0x80:
-        return item
-    return _length(len(item), 0x80) + item
-
-
-def _length(size: int, base: int) -> bytes:
-    if size < 56:
-        return bytes([base + size])
-    digits = _number(size)
-    return bytes([base + 55 + len(digits)]) + digits
+    return rlp_bytes(bytes.fromhex(value[2:]))

@@ -17,6 +17,24 @@ def selector(signature: str) -> bytes:
     return keccak(signature.encode())[:4]
 
 
+@lru_cache(maxsize=512)
+def event_topic(signature: str) -> str:
+    """Return the first topic of an event's logs: ``Transfer(address,address,uint256)``."""
+    return "0x" + keccak(signature.encode()).hex()
+
+
+def types_of(signature: str) -> list[str]:
+    """Split the types between a signature's outer parentheses at their outer commas."""
+    parts, depth = [""], 0
+    for letter in signature[signature.index("(") + 1 : -1]:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part]
+
+
 def word(value: int) -> bytes:
     """Return a uint256; OverflowError outside 0..2^256-1."""
     return value.to_bytes(WORD, "big")

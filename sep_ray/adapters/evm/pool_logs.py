@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_hash.auto import keccak
-
-from sep_ray.adapters.evm.abi import words
+from sep_ray.adapters.evm.abi import event_topic, words
 from sep_ray.kernel.errors import Transient
 
-
-def _topic(signature: str) -> str:
-    return "0x" + keccak(signature.encode()).hex()
-
-
-SYNC: Final = _topic("Sync(uint112,uint112)")
-V3_SWAP: Final = _topic("Swap(address,address,int256,int256,uint160,uint128,int24)")
-V3_START: Final = _topic("Initialize(uint160,int24)")
-MINT: Final = _topic("Mint(address,address,int24,int24,uint128,uint256,uint256)")
-BURN: Final = _topic("Burn(address,int24,int24,uint128,uint256,uint256)")
-V4_SWAP: Final = _topic("Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)")
-V4_START: Final = _topic("Initialize(bytes32,address,address,uint24,int24,address,uint160,int24)")
-V4_MODIFY: Final = _topic("ModifyLiquidity(bytes32,address,int24,int24,int256,bytes32)")
-V4_FEE: Final = _topic("ProtocolFeeUpdated(bytes32,uint24)")
+SYNC: Final = event_topic("Sync(uint112,uint112)")
+V3_SWAP: Final = event_topic("Swap(address,address,int256,int256,uint160,uint128,int24)")
+V3_START: Final = event_topic("Initialize(uint160,int24)")
+MINT: Final = event_topic("Mint(address,address,int24,int24,uint128,uint256,uint256)")
+BURN: Final = event_topic("Burn(address,int24,int24,uint128,uint256,uint256)")
+V4_SWAP: Final = event_topic("Swap(bytes32,address,int128,int128,uint160,uint128,int24,uint24)")
+V4_START: Final = event_topic(
+    "Initialize(bytes32,address,address,uint24,int24,address,uint160,int24)"
+)
+V4_MODIFY: Final = event_topic("ModifyLiquidity(bytes32,address,int24,int24,int256,bytes32)")
+V4_FEE: Final = event_topic("ProtocolFeeUpdated(bytes32,uint24)")
 
 POOL_TOPICS: Final = (SYNC, V3_SWAP, V3_START, MINT, BURN)
 MANAGER_TOPICS: Final = (V4_SWAP, V4_START, V4_MODIFY, V4_FEE)

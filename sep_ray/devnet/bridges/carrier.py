@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 
 from sep_ray.adapters.bridges.addresses import HYPERLANE
 from sep_ray.adapters.bridges.hyperlane import DISPATCH, INSERTED
-from sep_ray.adapters.bridges.reading import padded
+from sep_ray.adapters.evm.abi import address_word
 from sep_ray.devnet.bridges.accounts import CARRIER, VALIDATOR, secret
 from sep_ray.devnet.bridges.local import LocalChain
 from sep_ray.kernel.units import ChainId
@@ -94,7 +94,7 @@ class Carrier:
         if target.rpc.read(mailbox, "delivered(bytes32)", message.id, returns="(bool)"):
             return
         root, signature = self._sign(origin, message)
-        hook = padded(HYPERLANE[origin.chain_id].merkle_hook)
+        hook = address_word(HYPERLANE[origin.chain_id].merkle_hook)
         metadata = hook + root + message.leaf.to_bytes(4, "big") + signature
         target.act(CARRIER, mailbox, "process(bytes,bytes)", metadata, message.bytes_)
 
@@ -102,7 +102,7 @@ class Carrier:
         """Sign the checkpoint as a validator does: EIP-191 over domain, root, index and id."""
         hook = HYPERLANE[origin.chain_id].merkle_hook
         root: bytes = origin.rpc.read(hook, "root()", returns="(bytes32)")
-        domain = keccak(origin.chain_id.to_bytes(4, "big") + padded(hook) + b"HYPERLANE")
+        domain = keccak(origin.chain_id.to_bytes(4, "big") + address_word(hook) + b"HYPERLANE")
         digest = keccak(domain + root + message.leaf.to_bytes(4, "big") + message.id)
         signed = keccak(b"\x19Ethereum Signed Message:\n32" + digest)
         found = self._key.sign_recoverable(signed, hasher=None)

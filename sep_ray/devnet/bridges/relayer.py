@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sep_ray.adapters.bridges.across import FILLED, FUNDS_DEPOSITED, RELAY, Relay
 from sep_ray.adapters.bridges.addresses import SPOKE_POOLS
-from sep_ray.adapters.bridges.reading import padded
+from sep_ray.adapters.evm.abi import address_word
 from sep_ray.devnet.bridges.accounts import RELAYER
 from sep_ray.devnet.bridges.local import LocalChain
 from sep_ray.kernel.units import PPM, ChainId
@@ -79,7 +79,7 @@ class Relayer:
             f"fillRelay({RELAY},uint256,bytes32)",
             relay.fields(),
             relay.origin,
-            padded(self.account),
+            address_word(self.account),
         )
 
     def _worth_it(self, relay: Relay) -> bool:
