@@ -13,6 +13,7 @@ KINDS: Final[Mapping[str, str]] = {
     "ray::StrategyShell": "strategy actors",
     "ray::ChainExecutorShell": "chain executors",
     "ray::IntentRouterShell": "intent router",
+    "ray::SettlementManagerShell": "settlement manager",
     "ray::Supervisor": "supervisor",
     "ray::ServeReplica:api": "API replica",
     "ray::ServeReplica:models": "model replicas",

@@ -68,9 +68,7 @@ def certify(graph: Graph, flow: Flow, *, circles: bool) -> Certificate:
     """
     if circles:
         return _layered(graph, flow.rate[graph.edges])
-    price = np.full(graph.nodes, -np.inf)
-    price[:] = flow.price - flow.price[graph.target]
-    return _plain(flow.graph, price)
+    return _plain(flow.graph, flow.price - flow.price[graph.target])
 
 
 def at_spot(graph: Graph, price: Floats, *, circles: bool) -> Certificate:

@@ -59,10 +59,7 @@ def guarded(plan: Plan, snapshot: Snapshot, tolerance_ppm: int | None) -> Plan |
 
 def reference_of(plan: Plan, snapshot: Snapshot) -> Reference | None:
     """Return the best independent price there is, or None."""
-    passed = set(plan.route.pools)
-    others = (pool for pool in snapshot.pools if pool.address not in passed)
-    for source, pools in ((TIME_WEIGHTED, _means(snapshot)), (OTHER_POOLS, others)):
-        market = replace(snapshot, pools=tuple(pools), means=())
+    for source, market in _markets(plan, snapshot):
         price = price_between(market, plan.sell.address, plan.buy.address)
         if not isinstance(price, NoRoute) and price[0] > 0:
             return Reference(source=source, price=price, off_ppm=_off(plan, price))
@@ -71,8 +68,7 @@ def reference_of(plan: Plan, snapshot: Snapshot) -> Reference | None:
 
 def strays(price: Ratio, sell: str, buy: str, snapshot: Snapshot, tolerance_ppm: int) -> bool:
     """Whether a price of `sell` in `buy` is off the time-weighted mean, where there is one."""
-    market = replace(snapshot, pools=tuple(_means(snapshot)), means=())
-    mean = price_between(market, sell, buy)
+    mean = price_between(snapshot.at_means, sell, buy)
     return not isinstance(mean, NoRoute) and abs(_apart(price, mean)) > tolerance_ppm
 
 
@@ -86,10 +82,19 @@ def _apart(price: Ratio, fair: Ratio) -> int:
     return divide((price[0] * fair[1] - expected) * PPM, expected, Rounding.DOWN)
 
 
-def _means(snapshot: Snapshot) -> Iterable[Pool]:
-    """Yield V3 pools as if they stood at their mean."""
+def means_of(snapshot: Snapshot) -> tuple[Pool, ...]:
+    """Return the V3 pools that have a time-weighted mean as if they stood there."""
     means = dict(snapshot.means)
-    for pool in snapshot.pools:
-        if isinstance(pool, V3Pool) and pool.address in means:
-            tick = means[pool.address]
-            yield replace(pool, sqrt_price=sqrt_ratio_at_tick(tick), tick=tick)
+    return tuple(
+        replace(pool, sqrt_price=sqrt_ratio_at_tick(tick), tick=tick)
+        for pool in snapshot.pools
+        if isinstance(pool, V3Pool) and (tick := means.get(pool.address)) is not None
+    )
+
+
+def _markets(plan: Plan, snapshot: Snapshot) -> Iterable[tuple[str, Snapshot]]:
+    """Yield what a price may be taken from, the most independent first."""
+    yield TIME_WEIGHTED, snapshot.at_means
+    passed = set(plan.route.pools)
+    others = tuple(pool for pool in snapshot.pools if pool.address not in passed)
+    yield OTHER_POOLS, replace(snapshot, pools=others, means=())

@@ -55,7 +55,6 @@ class Index:
     log_rate: Floats
     """Logarithm of what the first unit in gives, fee paid."""
     start: Floats
-    log_start: Floats
     last: Floats
     """The depth at which what is known ends."""
     keys: Floats
@@ -154,7 +153,6 @@ def _arrays(curves: list[Curve]) -> dict[str, Any]:
         "keeps": keeps,
         "log_rate": np.log(keeps) + 2.0 * np.log(start),
         "start": start,
-        "log_start": np.log(start),
         "last": np.log(start / stop[tail]),
         "keys": edge * STRIDE + depth,
         "first": first,

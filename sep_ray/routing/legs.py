@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from sep_ray.intent.intent import Side
 from sep_ray.routing.graph import Graph
 from sep_ray.routing.paths import Step, quoted
 from sep_ray.routing.plan import RouteRequest
@@ -50,10 +49,3 @@ def exact_legs(
             )
         )
     return legs
-
-
-def total(legs: Sequence[Sequence[Step]], side: Side) -> int:
-    """Return the open amount of all legs: output when selling, input when buying."""
-    if side is Side.SELL:
-        return sum(steps[-1].quote.amount_out for steps in legs)
-    return sum(steps[0].quote.amount_in for steps in legs)

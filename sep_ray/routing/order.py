@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from sep_ray.intent.intent import Side
+from sep_ray.routing.bound import HOPS
 from sep_ray.routing.flow import Flow, best_flow
 from sep_ray.routing.graph import Graph, potentials
 from sep_ray.routing.index import Floats
@@ -23,7 +24,6 @@ ROWS: Final = 8
 """Ways to put tokens into rows that are tried at most (P12)."""
 GAIN: Final = 1e-5
 """A path has to beat the last unit by a tenth of a basis point."""
-HOPS: Final = 4
 WALKED: Final = 400
 
 

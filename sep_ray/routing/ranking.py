@@ -9,7 +9,7 @@ from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.bound import Certificate
 from sep_ray.routing.cost import CostEstimate, CostRow
-from sep_ray.routing.plan import Path, Route, RouteRequest
+from sep_ray.routing.plan import Route, RouteRequest
 from sep_ray.routing.prices import Ratio, convert
 
 TIE_PPM: Final = 200
@@ -24,11 +24,6 @@ class Candidate:
     row: CostRow
     formula: CostEstimate
     net: int
-
-    @property
-    def path(self) -> Path:
-        """The first leg's path: the only one of a route that is not split."""
-        return self.route.legs[0].path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sep_ray.kernel.units import ChainId, Token
@@ -37,6 +37,7 @@ class Snapshot:
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
     _index: Index | None = field(init=False, repr=False, compare=False, default=None)
+    _at_means: Snapshot | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         near: dict[str, dict[str, tuple[Pool, ...]]] = {}
@@ -64,6 +65,18 @@ class Snapshot:
             object.__setattr__(self, "_index", built)
             return built
         return self._index
+
+    @property
+    def at_means(self) -> Snapshot:
+        """Only the pools with a time-weighted mean, as if they stood there; built when first asked
+        for. It does not travel."""
+        if self._at_means is None:
+            from sep_ray.routing.guard import means_of
+
+            built = replace(self, pools=means_of(self), means=())
+            object.__setattr__(self, "_at_means", built)
+            return built
+        return self._at_means
 
     def token(self, address: str) -> Token | None:
         """Return the token at a lower-case address, or None."""

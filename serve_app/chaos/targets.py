@@ -23,7 +23,6 @@ ACTORS: Final[Mapping[str, str]] = {
     "model_replica": "ray::ServeReplica:models",
 }
 """Kinds of processes of Ray, by the beginning of their titles."""
-SERVICES: Final = ("postgres", "redis", "chain", "proxy")
 PROXY: Final = "sep_ray.devnet.faults"
 
 

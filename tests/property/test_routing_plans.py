@@ -74,7 +74,7 @@ def test_whatever_a_model_says_costs_no_more_than_a_tie(market, request, data):
     estimates = data.draw(st.lists(ESTIMATES, min_size=count, max_size=count))
     made, best = choose(found, estimates, request), found.items[0]
     assert isinstance(made, Plan)
-    amount = best.path.amount_out if request.side is Side.SELL else best.path.amount_in
+    amount = best.route.amount_out if request.side is Side.SELL else best.route.amount_in
     assert abs(best.net - made.net) * 10**6 <= amount * TIE_PPM
 
 

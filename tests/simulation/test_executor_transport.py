@@ -2,7 +2,7 @@
 
 OpenZeppelin's relayer reserves a nonce for a job and then loses the job to a transport error: its
 counter runs ahead of the chain and every later transaction waits behind the gap for ever (its
-issue 843, met at twelve such errors a minute). Here a nonce exists with durable bytes or not at
+report 843, met at twelve such errors a minute). Here a nonce exists with durable bytes or not at
 all, so there is nothing to drift.
 """
 

@@ -181,7 +181,7 @@ def test_a_row_describes_its_path():
     request = sale(E18, gas_price_wei=20 * GWEI)
     conditions = Conditions(gas_price_ewma_wei=10 * GWEI, delay_blocks=3, block_time_ms=250)
     market = found(candidates(MARKET, request, conditions))
-    by_pools = {item.path.pools: item.row for item in market.items}
+    by_pools = {item.route.pools: item.row for item in market.items}
     direct, deep = by_pools[DIRECT.address,], by_pools[DEEP.address,]
     longer = by_pools[FIRST.address, SECOND.address]
     assert (direct.hops, direct.v2_hops, direct.v3_hops) == (1, 1, 0)
