@@ -22,7 +22,7 @@ from sep_ray.execution.attempt import (
     Inclusion,
     Purpose,
 )
-from sep_ray.journal.records import Append, Commit, Event
+from sep_ray.journal.records import Append, Commit, Event, ExposureCap
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import NATIVE
@@ -61,11 +61,13 @@ VOID = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Departing:
-    """A departure to be signed: whose, as which transfer (still unwritten), by which call."""
+    """A departure to be signed: whose, as which transfer (still unwritten), by which call, and
+    the most that its bridge may have of the asset (None: no cap)."""
 
     step: Step
     transfer: Transfer
     departure: Departure
+    cap: int | None = None
 
     @property
     def reserve(self) -> int:
@@ -74,7 +76,8 @@ class Departing:
 
 
 def departing(writer: Writer, attempt: Attempt, what: Departing) -> Booking:
-    """Book a departure's signed bytes, its step's start, its transfer and its reserve (P4)."""
+    """Book a departure's signed bytes, its step's start, its transfer and its reserve (P4), if its
+    bridge then still has no more than it may."""
     transfer = what.transfer
     started = StepStarted(
         attempt_id=attempt.id,
@@ -88,7 +91,9 @@ def departing(writer: Writer, attempt: Attempt, what: Departing) -> Booking:
         TransferReserved(units=transfer.units),
         DepartureSigned(departure_id=attempt.id),
     )
-    return _with(booking, None, events, ())
+    booked = _with(booking, None, events, ())
+    caps = () if what.cap is None else (ExposureCap(transfer_id=transfer.id, most=what.cap),)
+    return replace(booked, commit=replace(booked.commit, caps=caps))
 
 
 def claiming(writer: Writer, attempt: Attempt, step: Step | None, transfer: Transfer) -> Booking:

@@ -184,9 +184,8 @@ class Departer:
         )
         held: dict[tuple[str, Asset], int] = {}
         for transfer in await self._store.open_transfers(None):
-            if not transfer.arrived:
-                key = transfer.bridge, transfer.source
-                held[key] = held.get(key, 0) + transfer.units
+            key = transfer.bridge, transfer.source
+            held[key] = held.get(key, 0) + transfer.exposed
         now = self._clock.now()
         tracks = {name: track(page, now) for name, page in zip(self._bridges, pages, strict=True)}
         return State(now=now, tracks=tracks, exposure=held)
@@ -227,7 +226,8 @@ class Departer:
             memo=departure.memo,
             choice=chosen.choice,
         )
-        found = Departing(step=step, transfer=transfer, departure=departure)
+        cap = self._bridges[quote.bridge].traits.caps.get(step.sell)
+        found = Departing(step=step, transfer=transfer, departure=departure, cap=cap)
         purse.spend(step, found.reserve, wei)
         return found
 

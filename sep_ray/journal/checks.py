@@ -9,6 +9,7 @@ from sep_ray.journal.records import Commit
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.portfolio.events import SalesNetted
 from sep_ray.portfolio.ledger import balanced
+from sep_ray.settlement.transfer import Transfer
 
 FOLDED: Final = frozenset({"intent", "step", "attempt", "strategy", "transfer", "policy", "halt"})
 """Aggregates whose streams have a current-state row; `account` streams have none."""
@@ -25,7 +26,7 @@ def check_commit(commit: Commit) -> None:
     Each stream appears once and gets at least one event; each folded stream brings its state,
     at exactly the version its last event has; postings need appends of one correlation, or a
     netting of several intents' sales as the first; shares of limits belong to live attempts of
-    the same commit.
+    the same commit, exposure caps to its transfers.
     """
     ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
     if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
@@ -38,6 +39,9 @@ def check_commit(commit: Commit) -> None:
     moved = {s.id for s in commit.states if isinstance(s, Attempt) and s.status not in TERMINAL}
     if any(taken.attempt_id not in moved for taken in commit.reservations):
         raise InvariantBroken("shares of limits without their attempt", streams=list(ends))
+    crossing = {s.id for s in commit.states if isinstance(s, Transfer)}
+    if any(cap.transfer_id not in crossing for cap in commit.caps):
+        raise InvariantBroken("an exposure cap without its transfer", streams=list(ends))
     owners = {each.correlation_id for each in commit.appends}
     if commit.postings and len(owners) != 1 and not _netting(commit):
         raise InvariantBroken("postings belong to no single correlation", streams=list(ends))

@@ -38,7 +38,8 @@ class VersionConflict(Transient):
 
 
 class LimitExceeded(Rejected):
-    """Somebody took a share of the limit first (P9); facts: limit_id, used, amount, bound."""
+    """Somebody took a share of the limit first (P9); facts: limit_id, used, amount, bound. The
+    limit_id of a bridge's exposure cap is "bridge/NAME"."""
 
 
 class LeaseLost(Rejected):
@@ -69,6 +70,15 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExposureCap:
+    """The most units of its source asset that the bridge of a transfer of this commit may have,
+    this transfer's own included (`Transfer.exposed`)."""
+
+    transfer_id: UUID
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """All of it becomes durable at once, or none.
 
@@ -77,7 +87,8 @@ class Commit:
     correlation, which must then be one. journal/checks.py says it exactly.
 
     `reservations` are shares of limits; `policy_version` is the version of the limits they were
-    decided by. What an attempt reserved is settled by the commit that ends it, by itself.
+    decided by. What an attempt reserved is settled by the commit that ends it, by itself. `caps`
+    hold for what bridges have once the commit stands.
     """
 
     at: Millis
@@ -87,6 +98,7 @@ class Commit:
     fence: Fence | None = None
     reservations: tuple[Reservation, ...] = ()
     policy_version: int | None = None
+    caps: tuple[ExposureCap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy.book import STREAM
 from sep_ray.policy.usage import Reservation, ended, kept
 from sep_ray.portfolio.ledger import HOLDINGS, Bucket, InsufficientBalance, Posting
+from sep_ray.settlement.transfer import Transfer
 
 BalanceKey = tuple[str, Asset, Bucket]
 """Strategy, asset, bucket."""
@@ -27,6 +28,8 @@ NonceKey = tuple[ChainId, str, int]
 """Chain, account, nonce."""
 UsageKey = tuple[str, int]
 """Limit, slot."""
+Exposure = tuple[str, Asset, int]
+"""Bridge, what was sent, units."""
 
 
 @dataclass(slots=True)
@@ -35,8 +38,9 @@ class Standing:
 
     `heads`: each stream's last version; absent is 0. `units`: each balance; absent is 0.
     `live`: the attempt that holds each nonce. `fences`: those that stand now. `usage`: what is
-    taken of each limit's slots; `reserved`: by which live attempt. `settled`: attempts whose
-    shares were settled, and `used`: slots that changed, both since this object was made.
+    taken of each limit's slots; `reserved`: by which live attempt. `exposed`: what bridges have,
+    by transfer, at least of those bridges that a commit caps. `settled`: attempts whose shares
+    were settled, and `used`: slots that changed, both since this object was made.
     """
 
     heads: dict[str, int] = field(default_factory=dict)
@@ -45,6 +49,7 @@ class Standing:
     fences: frozenset[Fence] = frozenset()
     usage: dict[str, dict[int, int]] = field(default_factory=dict)
     reserved: dict[UUID, tuple[Reservation, ...]] = field(default_factory=dict)
+    exposed: dict[UUID, Exposure] = field(default_factory=dict)
     settled: set[UUID] = field(default_factory=set)
     used: set[UsageKey] = field(default_factory=set)
 
@@ -58,10 +63,32 @@ class Standing:
         units = self._after(commit.postings)
         live = self._holders(commit)
         usage = self._limited(commit)
+        exposed = self._exposed(commit)
         self._settle(commit, usage)
         self.heads |= {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
         self.units |= units
         self.live = live
+        self.exposed = exposed
+
+    def _exposed(self, commit: Commit) -> dict[UUID, Exposure]:
+        """Return what bridges have afterwards; none may be above a cap of the commit."""
+        moved = [state for state in commit.states if isinstance(state, Transfer)]
+        if not moved:
+            return self.exposed
+        after = self.exposed | {t.id: exposure(t) for t in moved}
+        after = {name: found for name, found in after.items() if found[2]}
+        for cap in commit.caps:
+            bridge, asset, units = after.get(cap.transfer_id, ("", None, 0))
+            has = sum(each[2] for each in after.values() if each[:2] == (bridge, asset))
+            if has > cap.most:
+                raise LimitExceeded(
+                    "a bridge would have more than is allowed",
+                    limit_id=f"bridge/{bridge}",
+                    used=has - units,
+                    amount=units,
+                    bound=cap.most,
+                )
+        return after
 
     def _limited(self, commit: Commit) -> dict[UsageKey, int]:
         """Return the slots that change with what the commit takes of limits (P9)."""
@@ -158,6 +185,11 @@ class Standing:
                         second=str(attempt.id),
                     )
         return live
+
+
+def exposure(transfer: Transfer) -> Exposure:
+    """Return what a transfer's bridge has for its sake."""
+    return transfer.bridge, transfer.source, transfer.exposed
 
 
 def nonce_key(attempt: Attempt) -> NonceKey:

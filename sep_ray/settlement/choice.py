@@ -15,7 +15,7 @@ from typing import Final
 from sep_ray.intent.intent import BridgeBy
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import PPM, Asset
-from sep_ray.settlement.ports import NoQuote, Quote, Traits, Trust
+from sep_ray.settlement.ports import NO_PAIR, NoQuote, Quote, Traits, Trust
 from sep_ray.settlement.track import Track
 from sep_ray.settlement.weighed import Alternative, Choice
 
@@ -78,7 +78,8 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoBridge:
-    """None will do; the choice names what was weighed. `passing` says that time may cure it."""
+    """None will do; the choice names what was weighed. `passing` says that time may cure it: not
+    where no bridge that is allowed ever serves the pair."""
 
     choice: Choice
     passing: bool
@@ -113,7 +114,7 @@ def choose(
     if not front:
         others = [_alternative(each, each.objection) for each in weighed]
         choice = Choice(reason="no bridge will do", alternatives=(*others, *none))
-        return NoBridge(choice=choice, passing=bool(weighed or refusals))
+        return NoBridge(choice=choice, passing=_may_pass(offers, refusals, terms))
     best = min(front, key=lambda each: (*_wish(each, terms.by), each.offer.quote.bridge))
     others = [
         _alternative(each, _verdict(each, best, front, terms.by))
@@ -126,6 +127,13 @@ def choose(
         quote=best.offer.quote,
         choice=Choice(reason=reason, alternatives=(taken, *others, *none)),
     )
+
+
+def _may_pass(offers: Sequence[Offer], refusals: Sequence[NoQuote], terms: Terms) -> bool:
+    """Whether a bridge that is allowed and serves the pair at all may take it later."""
+    serving = [offer.quote.bridge for offer in offers]
+    serving += [none.bridge for none in refusals if none.reason != NO_PAIR]
+    return any(not terms.allowed or bridge in terms.allowed for bridge in serving)
 
 
 def _weighed(offer: Offer, terms: Terms, state: State) -> _Weighed:

@@ -31,12 +31,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from sep_ray.execution.ports import Call
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.settlement.transfer import Proof, Transfer, Waiting
+
+NO_PAIR: Final = "pair"
+"""The reason of a `NoQuote` that no time cures."""
 
 
 class Trust(StrEnum):
@@ -119,7 +122,8 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoQuote:
-    """The bridge cannot do this now, and why: "pair", "amount", "liquidity", "paused", ..."""
+    """The bridge cannot do this now, and why: "amount", "liquidity", "paused", ...; for "pair" it
+    never can: it does not know these two assets as one another's ends."""
 
     bridge: str
     reason: str

@@ -161,6 +161,12 @@ class Transfer:
         return f"transfer/{self.id}"
 
     @property
+    def exposed(self) -> int:
+        """Units of the source asset that the bridge has, or is to have: from the plan until they
+        are credited, on either side."""
+        return 0 if self.arrived or self.status in TERMINAL else self.units
+
+    @property
     def late_after(self) -> Millis:
         """The instant after which it counts as delayed: twice its p95 after it left."""
         return Millis((self.departed_at or self.planned_at) + 2 * self.p95_ms)

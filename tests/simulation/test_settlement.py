@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sep_ray.adapters.memory.bridge import Family, Knobs
 from sep_ray.decomposition.step import StepStatus
+from sep_ray.engine.departing import Departer
 from sep_ray.intent.states import Reason
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Bucket
+from sep_ray.settlement.choice import State
 from sep_ray.settlement.transfer import TransferStatus
 from tests.fixtures.bridging import DOLLAR, FAR, NEAR, assets
 from tests.fixtures.two_chains import TwoChains
@@ -266,6 +270,41 @@ async def test_p8_an_arrival_booked_while_the_audit_looks_is_credited_once(
     await world.check()
     assert await world.units(FAR_USDC) == 1_000 * DOLLAR + (arrived.arrived or 0)
     assert not any(lane.breached for e in world.executors.values() for lane in e.lanes)
+
+
+async def test_p9_a_cap_holds_though_the_choice_was_made_on_old_facts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every choice believes the bridge empty: the commit knows better, and the step waits."""
+
+    async def empty(departer: Departer) -> State:
+        return State(now=world.clock.now())
+
+    monkeypatch.setattr(Departer, "_state", empty)
+    world = TwoChains({"twin": (Family.FILL, Knobs(latency_s=8))})
+    twin = world.bridges["twin"]
+    twin.traits = replace(twin.traits, caps={USDC: SENT + SENT // 2})
+    await world.ready(HELD)
+    for _ in range(2):
+        await world.bridge(USDC, FAR_USDC, SENT)
+    most = 0
+    for _ in range(40):
+        await world.tick()
+        most = max(most, sum(each.exposed for each in await world.transfers()))
+    assert most == SENT
+    assert [each.status for each in await world.transfers()] == [S.ARRIVED, S.ARRIVED]
+    await world.check()
+
+
+async def test_p2_what_no_bridge_ever_serves_ends_at_once() -> None:
+    world = TwoChains({"twin": (Family.FILL, Knobs())})
+    await world.ready(HELD)
+    await world.bridge(USDC, FAR_WETH, SENT)
+    await world.tick(2)
+    step = await world.store.step(world.steps[0])
+    assert (step.status, step.reason) == (StepStatus.FAILED, Reason.NO_BRIDGE)
+    assert "twin: no offer: pair" in step.detail
+    await world.check()
 
 
 class _Dead:

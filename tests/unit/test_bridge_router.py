@@ -22,7 +22,7 @@ from sep_ray.settlement.choice import (
     Terms,
     choose,
 )
-from sep_ray.settlement.ports import NoQuote, Quote, Traits, Trust
+from sep_ray.settlement.ports import NO_PAIR, NoQuote, Quote, Traits, Trust
 from sep_ray.settlement.track import COOL_MS, CUT_AFTER, track
 from sep_ray.settlement.transfer import Proof, Transfer, TransferStatus
 from tests.fixtures.records import USDC, a_transfer
@@ -203,6 +203,24 @@ def test_the_choice_names_every_way_and_why_it_was_not_taken() -> None:
     assert verdicts["forbidden"] == "is not allowed"
     assert verdicts["slow"].startswith("takes too long")
     assert verdicts["mute"] == "no offer: liquidity"
+
+
+def test_only_what_time_may_cure_is_waited_for() -> None:
+    unable = NoQuote(bridge="other", reason=NO_PAIR)
+    mute = NoQuote(bridge="mute", reason="paused")
+    dear = Synthetic("dear", 30_000, 10).offer()
+    mine = replace(TERMS, allowed=frozenset({"mine", "other"}))
+    cases = [
+        ([], [unable], TERMS, False),
+        ([], [unable, mute], TERMS, True),
+        ([], [unable, mute], mine, False),
+        ([dear], [unable], TERMS, True),
+        ([dear], [unable], mine, False),
+    ]
+    for offers, refusals, terms, passing in cases:
+        found = choose(offers, refusals, terms, State(now=NOW))
+        assert isinstance(found, NoBridge)
+        assert found.passing is passing
 
 
 def test_what_costs_too_much_is_not_taken() -> None:

@@ -31,6 +31,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId, Rounding, divide
 from sep_ray.settlement.ports import (
+    NO_PAIR,
     Arrived,
     Claim,
     Claimable,
@@ -209,7 +210,7 @@ class Across:
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         if (want.source, want.target) not in ACROSS_PAIRS:
-            return NoQuote(bridge="across", reason="pair")
+            return NoQuote(bridge="across", reason=NO_PAIR)
         origin, target = self._ends(want.source.chain_id, want.target.chain_id)
         if await origin.call(self._pool(origin), "pausedDeposits()", returns="(bool)"):
             return NoQuote(bridge="across", reason="paused", detail="deposits")

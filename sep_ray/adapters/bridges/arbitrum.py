@@ -30,6 +30,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.settlement.ports import (
+    NO_PAIR,
     Arrived,
     Blocked,
     Claim,
@@ -131,7 +132,7 @@ class Arbitrum:
             return (self._offer(want, DOWN, await self._ticket_wei(), DEPOSIT_GAS, 0),)
         if (want.target, want.source) in self._pairs:
             return (self._offer(want, UP, 0, WITHDRAW_GAS, EXECUTE_GAS),)
-        return NoQuote(bridge="arbitrum", reason="pair")
+        return NoQuote(bridge="arbitrum", reason=NO_PAIR)
 
     def _offer(self, want: Want, mode: str, fee_wei: int, gas: int, claim_gas: int) -> Quote:
         p50, p95 = self._terms.times_ms[mode]

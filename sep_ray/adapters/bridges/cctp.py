@@ -21,6 +21,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import PPM, Asset, ChainId, Rounding, divide
 from sep_ray.settlement.ports import (
+    NO_PAIR,
     Arrived,
     Blocked,
     Claim,
@@ -122,9 +123,9 @@ class Cctp:
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         here, there = self._books.get(want.source.chain_id), self._books.get(want.target.chain_id)
         if here is None or there is None or here is there:
-            return NoQuote(bridge="cctp", reason="pair")
+            return NoQuote(bridge="cctp", reason=NO_PAIR)
         if (want.source.address, want.target.address) != (here.usdc, there.usdc):
-            return NoQuote(bridge="cctp", reason="pair")
+            return NoQuote(bridge="cctp", reason=NO_PAIR)
         for chain_id, book in ((want.source.chain_id, here), (want.target.chain_id, there)):
             if await self._paused(chain_id, book):
                 return NoQuote(bridge="cctp", reason="paused", detail=f"chain {chain_id}")

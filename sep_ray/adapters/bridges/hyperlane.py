@@ -22,6 +22,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.settlement.ports import (
+    NO_PAIR,
     Arrived,
     Blocked,
     Claim,
@@ -98,13 +99,13 @@ class Hyperlane:
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         router, remote = self._routers(want.source, want.target)
         if router is None or remote is None:
-            return NoQuote(bridge="hyperlane", reason="pair")
+            return NoQuote(bridge="hyperlane", reason=NO_PAIR)
         origin, target = self._readers[want.source.chain_id], self._readers[want.target.chain_id]
         enrolled = await origin.call(
             router, "routers(uint32)", want.target.chain_id, returns="(bytes32)"
         )
         if enrolled != address_word(remote):
-            return NoQuote(bridge="hyperlane", reason="pair")
+            return NoQuote(bridge="hyperlane", reason=NO_PAIR)
         held = await self._collateral(target, want.target, remote)
         if held is not None and held < want.units:
             detail = f"{held} in the target's router"

@@ -22,6 +22,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import PPM, Asset, ChainId
 from sep_ray.settlement.ports import (
+    NO_PAIR,
     Arrived,
     Blocked,
     Claim,
@@ -120,7 +121,7 @@ class MemoryBridge:
 
     async def quote(self, want: Want) -> tuple[Quote, ...] | NoQuote:
         if self._pairs.get(want.source) != want.target:
-            return NoQuote(bridge=self.traits.name, reason="pair")
+            return NoQuote(bridge=self.traits.name, reason=NO_PAIR)
         if not self.knobs.quotes:
             return NoQuote(bridge=self.traits.name, reason="paused")
         out = want.units - -(-want.units * self.knobs.fee_ppm // PPM)

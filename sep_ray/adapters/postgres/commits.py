@@ -18,13 +18,14 @@ from sep_ray.adapters.postgres.wire import Wire
 from sep_ray.execution.attempt import Attempt
 from sep_ray.journal.chain import GENESIS, link
 from sep_ray.journal.records import Append, Commit, Fence, Recorded
-from sep_ray.journal.standing import Standing, balance_key, nonce_key
+from sep_ray.journal.standing import Exposure, Standing, balance_key, exposure, nonce_key
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy import book as policy
 from sep_ray.policy.usage import Reservation, ended
 from sep_ray.portfolio.ledger import Bucket
+from sep_ray.settlement.transfer import Transfer
 
 GROUP: Final = 256
 """Events that share one transaction, about."""
@@ -125,6 +126,7 @@ async def _gather(connection: Connection, commits: Sequence[Commit]) -> _Ground:
         live=await _live(connection, commits),
         usage=await _usage(connection, commits, reserved),
         reserved=reserved,
+        exposed=await _exposed(connection, commits),
     )
     hashes = {row["stream_id"]: row["hash"] for row in heads}
     return _Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
@@ -184,6 +186,16 @@ async def _usage(
     for row in await connection.fetch(SQL["limit_usage"], names) if names else []:
         usage.setdefault(row["limit_id"], {})[row["slot"]] = int(row["amount"])
     return usage
+
+
+async def _exposed(connection: Connection, commits: Sequence[Commit]) -> dict[UUID, Exposure]:
+    """Read what the bridges that these commits cap have now."""
+    capped = {cap.transfer_id for commit in commits for cap in commit.caps}
+    states = (state for commit in commits for state in commit.states)
+    names = sorted({s.bridge for s in states if isinstance(s, Transfer) and s.id in capped})
+    rows = await connection.fetch(SQL["open_transfers_over"], names) if names else []
+    found = (decode_state(Transfer, row["body"]) for row in rows)
+    return {each.id: exposure(each) for each in found}
 
 
 def _judge(ground: _Ground, ready: _Ready) -> Answer | SepError:

@@ -161,6 +161,11 @@ WHERE status NOT IN ('ARRIVED', 'REFUNDED', 'ABANDONED')
     AND ($1::bigint IS NULL OR source_chain = $1 OR target_chain = $1)
 ORDER BY id;
 
+-- name: open_transfers_over
+-- Transfers over some bridges that have not ended.
+SELECT body FROM transfers
+WHERE bridge = ANY ($1::text[]) AND status NOT IN ('ARRIVED', 'REFUNDED', 'ABANDONED');
+
 -- name: page_of_transfers
 -- Transfers below an id, newest first, that fit the filter; null fits all.
 SELECT body FROM transfers
