@@ -68,6 +68,8 @@ REST: Final = 4
 """How many times as long as a turn took the next one waits, within those two bounds."""
 IDLE_S: Final = 5.0
 """The longest sleep; a missed wake-up costs no more than this."""
+REMEMBERED: Final = 10_000
+"""Intents of which it is known that they were looked at; to forget them costs a second look."""
 STOPPABLE: Final = frozenset({StepStatus.PENDING, StepStatus.READY})
 """Steps that have reserved nothing and can end at once."""
 REOPENING: Final = frozenset({Status.COMPLETED, Status.PARTIALLY_COMPLETED})
@@ -113,6 +115,7 @@ class IntentRouter:
         self._seen = 0
         self._touched: dict[UUID, None] = {}
         self._unfilled: set[UUID] = set()
+        self._begun: set[UUID] = set()
         self._hinted = asyncio.Event()
 
     async def start(self) -> None:
@@ -156,6 +159,7 @@ class IntentRouter:
             del self._touched[intent_id]
         found = await self._store.intents(batch)
         await self._reopen([r for r in found if r.status in REOPENING], now)
+        self._remember(r.intent.id for r in found)
         records = [r for r in found if r.status not in TERMINAL]
         await self._begin([r for r in records if r.status is Status.ACCEPTED], now)
         await self._continue([r for r in records if r.status is not Status.ACCEPTED], now)
@@ -269,8 +273,16 @@ class IntentRouter:
         self._seen = seq
         if isinstance(event, StepUnfilled):
             self._unfilled.add(intent_id)
-        if type(event) in WAKING:
+        if type(event) is IntentAccepted and intent_id in self._begun:
+            self._begun.discard(intent_id)  # a hint came first, and this says no more
+        elif type(event) in WAKING:
             self._touched[intent_id] = None
+
+    def _remember(self, looked_at: Iterable[UUID]) -> None:
+        """Note intents that were looked at, most of them before their acceptance was read."""
+        if len(self._begun) > REMEMBERED:
+            self._begun.clear()
+        self._begun.update(looked_at)
 
     async def _due(self) -> tuple[UUID, ...]:
         return await self._store.due_intents(self._clock.now(), BATCH)

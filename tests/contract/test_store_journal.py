@@ -277,6 +277,33 @@ async def test_seq_is_commit_order_and_a_reader_misses_nothing(world: World) -> 
     assert len({row.stream_id for row in seen}) == total
 
 
+async def test_of_two_writers_of_a_stream_one_is_refused_and_its_company_is_not(
+    world: World,
+) -> None:
+    """Both decide on the same version at the same time, each among commits of its own."""
+    stores = [await world.another() for _ in range(2)]
+    for _ in range(10):
+        step = a_step()
+        await world.store.commit(begin(step))
+        stands = fold(None, [StepCreated(step=step)])
+        rivals = [commit(then(stands, StepCancelled(reason=Reason.DEADLINE))) for _ in stores]
+        company = [[begin(a_step()) for _ in range(3)] for _ in stores]
+        results = await asyncio.gather(
+            *(
+                store.commit(one)
+                for store, rival, others in zip(stores, rivals, company, strict=True)
+                for one in (*others, rival)
+            ),
+            return_exceptions=True,
+        )
+        failed = [type(r) for r in results if isinstance(r, BaseException)]
+        assert failed == [VersionConflict]
+        assert len(await world.store.stream(step.stream_id)) == 2
+    rows = await world.store.tail(0, 1_000, 0.0)
+    assert [row.seq for row in rows] == list(range(1, 10 * 8 + 1))
+    assert not await world.store.broken_links(10)
+
+
 async def test_a_slow_committer_is_waited_for(postgres_world: PostgresWorld) -> None:
     """Nobody gets a later seq and is read before an earlier one that is still being written."""
     other = await postgres_world.another()

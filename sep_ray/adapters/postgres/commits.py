@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
-from sep_ray.adapters.codec import decode_state, encode_event, encode_state
+from sep_ray.adapters.codec import decode_state, encode_state
+from sep_ray.adapters.postgres import plain
 from sep_ray.adapters.postgres.batching import Batcher
 from sep_ray.adapters.postgres.errors import Phase, translated
+from sep_ray.adapters.postgres.judging import Answer, Ground, Ready, event_columns, good_of, judge
 from sep_ray.adapters.postgres.queries import SQL
-from sep_ray.adapters.postgres.rows import Columns, columns, state_row, write_name, write_order
+from sep_ray.adapters.postgres.rows import columns, write_name, write_order
 from sep_ray.adapters.postgres.wire import Wire
 from sep_ray.execution.attempt import Attempt
-from sep_ray.journal.chain import GENESIS, link
-from sep_ray.journal.records import Append, Commit, Fence, Recorded
+from sep_ray.journal.records import Commit, Fence
 from sep_ray.journal.standing import Exposure, Standing, balance_key, exposure, nonce_key
-from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy import book as policy
@@ -27,34 +26,12 @@ from sep_ray.policy.usage import Reservation, ended
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.settlement.transfer import Transfer
 
-GROUP: Final = 256
-"""Events that share one transaction, about."""
+GROUP: Final = 64
+"""Events that share one transaction, about: enough to share its fsync, and few enough that who
+accepts meanwhile does not wait long for the journal's lock."""
 
-Answer = tuple[Recorded, ...]
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A commit with its JSON: events by append, and each state's parameters."""
-
-    commit: Commit
-    events: tuple[tuple[tuple[str, bytes], ...], ...]
-    states: tuple[tuple[Any, ...], ...]
-
-    @property
-    def weight(self) -> int:
-        return max(1, sum(map(len, self.events)))
-
-
-@dataclass(slots=True)
-class _Ground:
-    """What the judging stands on: the facts, the last hash of each stream, the newest seq."""
-
-    standing: Standing
-    hashes: dict[str, bytes]
-    seq: int
 
 
 class CommitWriter:
@@ -63,22 +40,20 @@ class CommitWriter:
     def __init__(self, url: str, written: Callable[[], None]) -> None:
         self._wire = Wire(url)
         self._written = written
-        self._batcher: Batcher[_Ready, Answer] = Batcher(
+        self._batcher: Batcher[Ready, Answer] = Batcher(
             self._flush, limit=GROUP, weigh=lambda ready: ready.weight
         )
 
     async def commit(self, commit: Commit) -> Answer:
         """See Journal.commit."""
-        events = tuple(tuple(map(encode_event, append.events)) for append in commit.appends)
-        states = tuple(map(state_row, commit.states))
-        return await self._batcher.submit(_Ready(commit, events, states))
+        return await self._batcher.submit(Ready.of(commit))
 
     async def close(self) -> None:
         """Write what waits and disconnect."""
         await self._batcher.close()
         await self._wire.close()
 
-    async def _flush(self, group: Sequence[_Ready]) -> Sequence[Answer | SepError]:
+    async def _flush(self, group: Sequence[Ready]) -> Sequence[Answer | SepError]:
         try:
             return await self._write(group)
         except (Rejected, InvariantBroken) as error:
@@ -87,32 +62,37 @@ class CommitWriter:
                 return [error]
         return [answer for ready in group for answer in await self._flush([ready])]
 
-    async def _write(self, group: Sequence[_Ready]) -> Sequence[Answer | SepError]:
+    async def _write(self, group: Sequence[Ready]) -> Sequence[Answer | SepError]:
         connection = await self._wire.get()
         phase = Phase()
         try:
             with translated(phase):
-                await connection.execute(SQL["begin_writing"])
-                ground = await _gather(connection, [ready.commit for ready in group])
-                answers = [_judge(ground, ready) for ready in group]
-                good = [
-                    (ready, answer)
-                    for ready, answer in zip(group, answers, strict=True)
-                    if not isinstance(answer, SepError) and answer
-                ]
-                if good:
-                    await _store(connection, good, ground)
-                phase.committing = True
-                await connection.execute("COMMIT")
+                answers = await plain.write(connection, phase, group)
+                if answers is None:
+                    answers = await _write_locked(connection, phase, group)
         except BaseException:
             self._wire.drop()
             raise
-        if good:
+        if good_of(group, answers):
             self._written()
         return answers
 
 
-async def _gather(connection: Connection, commits: Sequence[Commit]) -> _Ground:
+async def _write_locked(
+    connection: Connection, phase: Phase, group: Sequence[Ready]
+) -> Sequence[Answer | SepError]:
+    """Read, judge and write as the only writer there is."""
+    await connection.execute(SQL["begin_writing"])
+    ground = await _gather(connection, [ready.commit for ready in group])
+    answers = [judge(ground, ready) for ready in group]
+    if good := good_of(group, answers):
+        await _store(connection, good, ground)
+    phase.committing = True
+    await connection.execute("COMMIT")
+    return answers
+
+
+async def _gather(connection: Connection, commits: Sequence[Commit]) -> Ground:
     """Read, as the only writer there is, all that the commits depend on."""
     streams = sorted({append.stream_id for commit in commits for append in commit.appends})
     if any(commit.policy_version is not None for commit in commits):
@@ -129,7 +109,7 @@ async def _gather(connection: Connection, commits: Sequence[Commit]) -> _Ground:
         exposed=await _exposed(connection, commits),
     )
     hashes = {row["stream_id"]: row["hash"] for row in heads}
-    return _Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
+    return Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
 
 
 async def _fences(connection: Connection, commits: Sequence[Commit]) -> frozenset[Fence]:
@@ -198,54 +178,10 @@ async def _exposed(connection: Connection, commits: Sequence[Commit]) -> dict[UU
     return {each.id: exposure(each) for each in found}
 
 
-def _judge(ground: _Ground, ready: _Ready) -> Answer | SepError:
-    """Return the commit's rows as they will stand, or the error that refuses it."""
-    try:
-        ground.standing.take(ready.commit)
-    except SepError as error:
-        return error
-    pairs = zip(ready.commit.appends, ready.events, strict=True)
-    return tuple(r for append, json in pairs for r in _rows(ground, append, json, ready.commit.at))
-
-
-def _rows(
-    ground: _Ground, append: Append, encoded: Sequence[tuple[str, bytes]], at: Millis
-) -> list[Recorded]:
-    rows = []
-    versions = range(append.expected_version + 1, append.expected_version + len(encoded) + 1)
-    for version, event, (kind, body) in zip(versions, append.events, encoded, strict=True):
-        previous = ground.hashes.get(append.stream_id, GENESIS)
-        ground.seq += 1
-        ground.hashes[append.stream_id] = link(
-            previous,
-            stream_id=append.stream_id,
-            version=version,
-            kind=kind,
-            at=at,
-            correlation_id=append.correlation_id,
-            causation_id=append.causation_id,
-            body=body,
-        )
-        rows.append(
-            Recorded(
-                seq=ground.seq,
-                stream_id=append.stream_id,
-                version=version,
-                event=event,
-                at=at,
-                correlation_id=append.correlation_id,
-                causation_id=append.causation_id,
-                previous_hash=previous,
-                hash=ground.hashes[append.stream_id],
-            )
-        )
-    return rows
-
-
 async def _store(
-    connection: Connection, good: Sequence[tuple[_Ready, Answer]], ground: _Ground
+    connection: Connection, good: Sequence[tuple[Ready, Answer]], ground: Ground
 ) -> None:
-    await connection.execute(SQL["append"], *_event_columns(good))
+    await connection.execute(SQL["append"], *event_columns(good))
     last = {
         state.stream_id: (state, row)
         for ready, _ in good
@@ -263,7 +199,7 @@ async def _store(
 
 
 async def _limit(
-    connection: Connection, good: Sequence[tuple[_Ready, Answer]], standing: Standing
+    connection: Connection, good: Sequence[tuple[Ready, Answer]], standing: Standing
 ) -> None:
     """Store what is in use of limits, and by whom."""
     shares = [share for ready, _ in good for share in ready.commit.reservations]
@@ -286,7 +222,7 @@ async def _limit(
 
 
 async def _book(
-    connection: Connection, good: Sequence[tuple[_Ready, Answer]], ground: _Ground
+    connection: Connection, good: Sequence[tuple[Ready, Answer]], ground: Ground
 ) -> None:
     lines = (
         (
@@ -303,18 +239,3 @@ async def _book(
         for who, asset, bucket in sorted(moved)
     )
     await connection.execute(SQL["write_balances"], *columns(balances, 5))
-
-
-def _event_columns(good: Sequence[tuple[_Ready, Answer]]) -> Columns:
-    rows = (row for _, answer in good for row in answer)
-    encoded = (event for ready, _ in good for append in ready.events for event in append)
-    return columns(
-        (
-            (
-                row.seq, row.stream_id, row.version, kind, body.decode(), row.at,
-                row.correlation_id, row.causation_id, row.previous_hash, row.hash,
-            )
-            for row, (kind, body) in zip(rows, encoded, strict=True)
-        ),
-        10,
-    )  # fmt: skip

@@ -24,7 +24,6 @@ BEGIN
         (SELECT coalesce(max(e.seq), 0) + 1 FROM events AS e), 'intent/' || id, 1, 'IntentAccepted',
         body::json, at, id, decode(repeat('00', 32), 'hex'), hash
     );
-    PERFORM pg_notify('events', '');
 END $$;
 CREATE FUNCTION public.accept_intents(ids uuid[], strategies text[], types text[], chains bigint[], principals text[], keys text[], digests bytea[], ats bigint[], states text[], bodies text[], hashes bytea[]) RETURNS void
     LANGUAGE plpgsql
@@ -62,7 +61,47 @@ BEGIN
     SELECT newest + n.place, 'intent/' || n.id, 1, 'IntentAccepted', n.body::json, n.at, n.id,
         decode(repeat('00', 32), 'hex'), n.hash
     FROM unnest(ids, bodies, ats, hashes) WITH ORDINALITY AS n (id, body, at, hash, place);
+END $$;
+CREATE FUNCTION public.commit_plain(streams text[], versions integer[], kinds text[], bodies text[], ats bigint[], correlations uuid[], causations uuid[], previous bytea[], hashes bytea[], intent_ids uuid[], strategies text[], types text[], intent_chains bigint[], intent_statuses text[], intent_versions integer[], intent_bodies text[], step_ids uuid[], step_intents uuid[], ordinals integer[], step_chains bigint[], step_statuses text[], priorities double precision[], dues bigint[], deadlines bigint[], step_versions integer[], step_bodies text[]) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    PERFORM lock_journal();
+    SELECT coalesce(max(seq), 0) INTO newest FROM events;
+    INSERT INTO events (
+        seq, stream_id, version, kind, body, occurred_at, correlation_id, causation_id,
+        previous_hash, hash
+    )
+    SELECT newest + n.place, n.stream, n.version, n.kind, n.body::json, n.at, n.correlation,
+        n.causation, n.previous, n.hash
+    FROM unnest(streams, versions, kinds, bodies, ats, correlations, causations, previous, hashes)
+        WITH ORDINALITY AS n (
+            stream, version, kind, body, at, correlation, causation, previous, hash, place
+        );
+    INSERT INTO intents (id, strategy_id, type, chain_id, status, version, body)
+    SELECT n.id, n.strategy, n.type, n.chain, n.status, n.version, n.body::json
+    FROM unnest(
+        intent_ids, strategies, types, intent_chains, intent_statuses, intent_versions,
+        intent_bodies
+    ) AS n (id, strategy, type, chain, status, version, body)
+    ON CONFLICT (id) DO UPDATE
+    SET status = excluded.status, version = excluded.version, body = excluded.body;
+    INSERT INTO steps (
+        id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body
+    )
+    SELECT n.id, n.intent, n.ordinal, n.chain, n.status, n.priority, n.due, n.deadline, n.version,
+        n.body::json
+    FROM unnest(
+        step_ids, step_intents, ordinals, step_chains, step_statuses, priorities, dues, deadlines,
+        step_versions, step_bodies
+    ) AS n (id, intent, ordinal, chain, status, priority, due, deadline, version, body)
+    ON CONFLICT (id) DO UPDATE
+    SET status = excluded.status, priority = excluded.priority, due = excluded.due,
+        deadline = excluded.deadline, version = excluded.version, body = excluded.body;
     PERFORM pg_notify('events', '');
+    RETURN newest;
 END $$;
 CREATE FUNCTION public.compress_series(series text, segments text) RETURNS void
     LANGUAGE plpgsql

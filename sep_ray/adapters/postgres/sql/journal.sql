@@ -40,6 +40,13 @@ SELECT accept_intents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 -- See the function.
 SELECT accept_intent($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
+-- name: commit_plain
+-- See the function.
+SELECT commit_plain(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26
+);
+
 -- name: known_keys
 -- Which of these keys are taken, by what.
 SELECT k.principal, k.key, k.digest, k.intent_id

@@ -1,0 +1,94 @@
+"""Plain commits: of intents and steps alone, which no money moves with and no lease guards.
+
+All they depend on are the versions of their own streams. Those are read and judged without the
+journal's lock, and the write is one statement, which the primary key of the events refuses when
+somebody else has appended meanwhile. So who accepts intents never waits for a client that decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from sep_ray.adapters.postgres.errors import Phase
+from sep_ray.adapters.postgres.judging import Answer, Ground, Ready, event_columns, good_of, judge
+from sep_ray.adapters.postgres.queries import SQL
+from sep_ray.adapters.postgres.rows import Columns, columns
+from sep_ray.decomposition.step import Step
+from sep_ray.intent.states import IntentRecord
+from sep_ray.journal.records import Commit
+from sep_ray.journal.standing import Standing
+from sep_ray.kernel.errors import SepError
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[Any]
+
+_INTENT_COLUMNS: Final = 7
+_STEP_COLUMNS: Final = 10
+
+
+async def write(
+    connection: Connection, phase: Phase, group: Sequence[Ready]
+) -> Sequence[Answer | SepError] | None:
+    """Write the group; None, and nothing written, when it is not plain or was overtaken."""
+    if not all(is_plain(ready.commit) for ready in group):
+        return None
+    ground = await _read(connection, [ready.commit for ready in group])
+    answers = [judge(ground, ready) for ready in group]
+    good = good_of(group, answers)
+    if not good:
+        return answers
+    phase.committing = True
+    try:
+        newest = await connection.fetchval(SQL["commit_plain"], *_parameters(good))
+    except asyncpg.UniqueViolationError:
+        phase.committing = False
+        return None
+    return [
+        a if isinstance(a, SepError) else tuple(replace(r, seq=newest + r.seq) for r in a)
+        for a in answers
+    ]
+
+
+def is_plain(commit: Commit) -> bool:
+    """Return whether a commit depends on nothing but the versions of its streams."""
+    guarded = commit.fence is not None or commit.policy_version is not None
+    return (
+        not guarded
+        and not commit.postings
+        and not commit.reservations
+        and all(isinstance(state, IntentRecord | Step) for state in commit.states)
+    )
+
+
+async def _read(connection: Connection, commits: Sequence[Commit]) -> Ground:
+    """Read where the streams stand; seqs count from 1 until the write says from where."""
+    streams = sorted({append.stream_id for commit in commits for append in commit.appends})
+    heads = await connection.fetch(SQL["heads"], streams)
+    return Ground(
+        Standing(heads={row["stream_id"]: row["version"] for row in heads}),
+        {row["stream_id"]: row["hash"] for row in heads},
+        0,
+    )
+
+
+def _parameters(good: Sequence[tuple[Ready, Answer]]) -> Columns:
+    _, *events = event_columns(good)
+    last = {
+        state.stream_id: (state, row)
+        for ready, _ in good
+        for state, row in zip(ready.commit.states, ready.states, strict=True)
+    }
+    ordered = [last[name] for name in sorted(last)]
+    intents = columns(_rows(ordered, IntentRecord), _INTENT_COLUMNS)
+    steps = columns(_rows(ordered, Step), _STEP_COLUMNS)
+    return [*events, *intents, *steps]
+
+
+def _rows(
+    states: Iterable[tuple[object, tuple[Any, ...]]], kind: type[object]
+) -> list[tuple[Any, ...]]:
+    return [row for state, row in states if isinstance(state, kind)]
