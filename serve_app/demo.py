@@ -26,6 +26,7 @@ from serve_app.auth import Role, Tokens, token_secret
 from serve_app.client import ApiProblem, Client
 from serve_app.demo_report import intents_table, portfolio_table, queue_table
 from serve_app.platform import down, status, up
+from serve_app.route_check import RouteCheck, in_words
 
 ENDED: Final = frozenset(
     {"COMPLETED", "PARTIALLY_COMPLETED", "CANCELLED", "EXPIRED", "REJECTED", "FAILED"}
@@ -92,6 +93,10 @@ class Demo:
         self._settings = settings
         self._endpoints = endpoints
         self._report = report
+        self._began_ms = time.time() * 1_000
+        self._routes = RouteCheck(
+            lambda name: self._get(f"/v1/intents/{name}/why"), endpoints["chains"]
+        )
 
     def run(self) -> dict[str, Any]:
         """Fund, trade, wait for every end, check the books; return what the report shows."""
@@ -110,8 +115,10 @@ class Demo:
         after = self._get("/v1/portfolio?check=true")
         check = after["check"]
         completed = all(each["state"] == "COMPLETED" for each in intents)
+        routes = self._routes.result()
+        agree = not check["mismatches"] and not check["unread"] and routes["exact"]
         return {
-            "ok": completed and not check["mismatches"] and not check["unread"],
+            "ok": completed and agree,
             "intents": intents,
             "ledger_check": {
                 "assets": check["assets"],
@@ -119,6 +126,7 @@ class Demo:
                 "details": check["mismatches"],
                 "unread": check["unread"],
             },
+            "route_check": routes,
             "portfolio": {"before": before, "after": after},
             "timings": {"trading_seconds": round(time.monotonic() - began, 1)},
             "versions": versions(),
@@ -133,6 +141,12 @@ class Demo:
         """Write once, under one key, however often it has to be said."""
         key = uuid4().hex
         return self._patiently(lambda: self._client.post(path, body, key))
+
+    def _seen(self, intent_id: str) -> dict[str, Any]:
+        """Read an intent, and run its new swaps again while the chain remembers what they met."""
+        intent = self._get(f"/v1/intents/{intent_id}")
+        self._routes.look(intent)
+        return intent
 
     def _patiently(self, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE_S
@@ -215,8 +229,7 @@ class Demo:
         blocks_s = plan.MOMENTUM_BLOCKS * self._settings.arbitrum_block_seconds
         until = time.monotonic() + blocks_s
         while (left := until - time.monotonic()) > 0:
-            states = [self._get(f"/v1/intents/{each}")["state"] for each in ids]
-            ended = sum(state in ENDED for state in states)
+            ended = sum(self._seen(each)["state"] in ENDED for each in ids)
             traded = len(self._momentum_intents())
             self._report(
                 f"{ended} of {len(ids)} intents ended; momentum has asked {traded} times, "
@@ -229,13 +242,15 @@ class Demo:
 
     def _momentum_intents(self) -> dict[str, str]:
         page = self._get(f"/v1/intents?strategy_id={plan.MOMENTUM}&limit=200")
-        began_ms = (time.time() - 3_600) * 1_000
-        return {each["id"]: "momentum" for each in page["intents"] if each["created_at"] > began_ms}
+        found = [each for each in page["intents"] if each["created_at"] > self._began_ms]
+        for each in found:
+            self._routes.look(each)
+        return {each["id"]: "momentum" for each in found}
 
     def _await_ends(self, names: Mapping[str, str]) -> list[dict[str, Any]]:
         deadline = time.monotonic() + WAIT_S
         while True:
-            found = [self._get(f"/v1/intents/{intent_id}") for intent_id in names]
+            found = [self._seen(intent_id) for intent_id in names]
             open_ = [each for each in found if each["state"] not in ENDED]
             if not open_ or time.monotonic() > deadline:
                 return [_summary(each, names[each["id"]]) for each in found]
@@ -318,6 +333,7 @@ def print_trades(console: Console, result: Mapping[str, Any]) -> None:
     check = result["ledger_check"]
     agree = "agree to the last unit" if not check["mismatches"] else "DO NOT AGREE"
     console.print(f"{check['assets']} balances compared with the chains: they {agree}")
+    console.print("\n".join(in_words(result["route_check"])), markup=False)
     times = result["timings"]
     console.print(
         f"up in {times['up_seconds']} s, traded for {times['trading_seconds']} s, "

@@ -17,6 +17,7 @@ from rich.table import Table
 from sep_ray.kernel.errors import Transient
 from serve_app.demo import ENDED, POLL_S, Demo, available, versions
 from serve_app.demo_report import CHAIN_NAMES
+from serve_app.route_check import in_words
 
 STRATEGY: Final = "demo-chains"
 CHAINS: Final = (1, 42161)
@@ -47,9 +48,11 @@ class Walkthrough(Demo):
         for _ in range(RUNS):
             used = {name for each in runs for name in each["bridges"]}
             runs.append(self._once([name for name in BRIDGES if name not in used]))
+        routes = self._routes.result()
         return {
-            "ok": all(each["ok"] for each in runs) and len(_used(runs)) >= RUNS,
+            "ok": all(each["ok"] for each in runs) and len(_used(runs)) >= RUNS and routes["exact"],
             "runs": runs,
+            "route_check": routes,
             "versions": versions(),
             "endpoints": self._endpoints,
             "timings": {},
@@ -124,7 +127,7 @@ class Walkthrough(Demo):
     def _await_end(self, intent_id: str) -> dict[str, Any]:
         deadline = time.monotonic() + WAIT_S
         while True:
-            intent = self._get(f"/v1/intents/{intent_id}")
+            intent = self._seen(intent_id)
             if intent["state"] in ENDED or time.monotonic() > deadline:
                 return intent
             steps = intent["steps"] or []
@@ -154,6 +157,7 @@ def print_walkthrough(console: Console, result: Mapping[str, Any]) -> None:
             f"(overhead {run['overhead']}); {run['ledger_check']['assets']} balances compared, "
             f"{off} differ\n"
         )
+    console.print("\n".join(in_words(result["route_check"])), markup=False)
 
 
 def _body(bridges: Sequence[str]) -> dict[str, Any]:

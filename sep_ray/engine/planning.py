@@ -22,13 +22,14 @@ from sep_ray.kernel.units import PPM, Asset
 from sep_ray.routing.choice import limit_of
 from sep_ray.routing.cost import Conditions, CostEstimate, as_floats
 from sep_ray.routing.guard import guarded
-from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route, RouteRequest
+from sep_ray.routing.plan import Plan, Route, RouteRequest
 from sep_ray.routing.planner import Candidates, candidates, choose, rows
 from sep_ray.routing.planner import plan as plan_by_formula
-from sep_ray.routing.pools.pool import Pool, Venue
+from sep_ray.routing.pools.pool import Venue
 from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.ranking import TIE_PPM
 from sep_ray.routing.reasons import NoRoute
+from sep_ray.routing.rerun import rerun
 from sep_ray.routing.snapshot import Snapshot
 
 MAX_SPLITS: Final = 4
@@ -126,20 +127,20 @@ class WorkingMarket:
 
     def holds(self, plan: Plan) -> bool | None:
         """Whether the plan's route still meets its limit here; None when that cannot be told."""
-        route = self._run(plan, {})
-        if route is None:
+        found = rerun(plan.route, plan.side, self._pools)
+        if found is None:
             return None
         if plan.side is Side.SELL:
-            return route.amount_out >= plan.limit
-        return route.amount_in <= plan.limit
+            return found.route.amount_out >= plan.limit
+        return found.route.amount_in <= plan.limit
 
     def take(self, plan: Plan) -> None:
         """Move the pools as the plan will; a swap that no longer fits moves nothing."""
-        moved: dict[str, Pool] = {}
-        if self._run(plan, moved) is None:
+        found = rerun(plan.route, plan.side, self._pools)
+        if found is None:
             return
-        self._touched.update(moved)
-        self._pools.update(moved)
+        self._touched.update(found.moved)
+        self._pools.update(found.moved)
         self._now = None
 
     def again(self, plan: Plan, request: RouteRequest) -> Plan | None:
@@ -147,9 +148,10 @@ class WorkingMarket:
 
         The bound was proven for the market before: it is dropped.
         """
-        route = self._run(plan, {})
-        if route is None or not _as_good(plan, route) or _below_limit(route, request):
+        found = rerun(plan.route, plan.side, self._pools)
+        if found is None or not _as_good(plan, found.route) or _below_limit(found.route, request):
             return None
+        route = found.route
         gained = route.amount_out - plan.amount_out
         if plan.side is Side.BUY:
             gained = route.amount_in - plan.amount_in
@@ -163,40 +165,6 @@ class WorkingMarket:
             net_predicted=plan.net_predicted + gained,
             bound=None,
         )
-
-    def _run(self, plan: Plan, moved: dict[str, Pool]) -> Route | None:
-        """Quote a plan's legs in their order, each on what those before it leave."""
-        legs: list[Leg] = []
-        for leg in plan.route.legs:
-            path = self._swap(leg.path, plan.side, moved)
-            if path is None:
-                return None
-            legs.append(Leg(path=path, share_ppm=leg.share_ppm))
-        return Route(legs=tuple(legs))
-
-    def _swap(self, path: Path, side: Side, moved: dict[str, Pool]) -> Path | None:
-        """Quote a path from its fixed end and note in `moved` how it leaves each pool."""
-        selling = side is Side.SELL
-        amount = path.amount_in if selling else path.amount_out
-        hops: list[Hop] = []
-        for hop in path.hops if selling else reversed(path.hops):
-            pool = moved.get(hop.pool) or self._pools.get(hop.pool)
-            if pool is None:
-                return None
-            quote = (pool.exact_in if selling else pool.exact_out)(hop.token_in, amount)
-            if isinstance(quote, NoRoute):
-                return None
-            moved[hop.pool] = pool.moved(quote)
-            amount = quote.amount_out if selling else quote.amount_in
-            hops.append(
-                replace(
-                    hop,
-                    amount_in=quote.amount_in,
-                    amount_out=quote.amount_out,
-                    ticks_crossed=quote.ticks_crossed,
-                )
-            )
-        return Path(hops=tuple(hops if selling else reversed(hops)))
 
 
 def _as_good(plan: Plan, route: Route) -> bool:

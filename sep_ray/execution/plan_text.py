@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sep_ray.routing.plan import Hop, Plan
+from sep_ray.intent.intent import Side
+from sep_ray.kernel.units import Asset, Ppm
+from sep_ray.routing.plan import Hop, Leg, Path, Plan, Route
+from sep_ray.routing.pools.pool import Venue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedSwap:
+    """What of a plan went into the signed bytes: the legs with their amounts, and the limit."""
+
+    sell: Asset
+    buy: Asset
+    side: Side
+    limit: int
+    route: Route
 
 
 def plan_text(plan: Plan) -> str:
     """Write a plan as JSON. Amounts and prices are decimal strings, so that every reader keeps
     them exact; block numbers, gas and ppm are numbers."""
     return json.dumps(_written(plan), separators=(",", ":"))
+
+
+def signed_swap(text: str) -> SignedSwap | None:
+    """Read from a plan's text what was signed; None for a text that is no swap's plan."""
+    try:
+        said = json.loads(text)
+        legs = [
+            Leg(path=Path(hops=tuple(map(_read_hop, leg["hops"]))), share_ppm=Ppm(leg["share_ppm"]))
+            for leg in said["legs"]
+        ]
+        return SignedSwap(
+            sell=Asset.parse(said["sell"]),
+            buy=Asset.parse(said["buy"]),
+            side=Side(said["side"]),
+            limit=int(said["limit"]),
+            route=Route(legs=tuple(legs)),
+        )
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _written(plan: Plan) -> dict[str, Any]:
@@ -75,3 +110,16 @@ def _hop(hop: Hop) -> dict[str, Any]:
         "amount_out": str(hop.amount_out),
         "ticks_crossed": hop.ticks_crossed,
     }
+
+
+def _read_hop(said: Mapping[str, Any]) -> Hop:
+    return Hop(
+        pool=said["pool"],
+        venue=Venue(said["venue"]),
+        fee_ppm=said["fee_ppm"],
+        token_in=said["token_in"],
+        token_out=said["token_out"],
+        amount_in=int(said["amount_in"]),
+        amount_out=int(said["amount_out"]),
+        ticks_crossed=said["ticks_crossed"],
+    )

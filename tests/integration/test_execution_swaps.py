@@ -10,8 +10,10 @@ import pytest
 from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
 from sep_ray.adapters.evm.endpoints import Access
 from sep_ray.adapters.evm.heads import parse_head
+from sep_ray.adapters.evm.replay import replay
+from sep_ray.adapters.evm.rpc import EvmRpc
 from sep_ray.adapters.evm.signer import LocalSigner
-from sep_ray.adapters.evm.world import open_world, rules_of
+from sep_ray.adapters.evm.world import lenses_of, open_world, rules_of
 from sep_ray.adapters.memory import MemoryStore
 from sep_ray.decomposition.step import StepStarted, StepStatus
 from sep_ray.devnet.faults import Fault, FaultProxy, Rule
@@ -20,7 +22,8 @@ from sep_ray.engine.executor import ChainExecutor
 from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.lane import LaneState
 from sep_ray.engine.planning import Trade
-from sep_ray.execution.attempt import AttemptStatus
+from sep_ray.execution.attempt import AttemptStatus, Purpose
+from sep_ray.execution.plan_text import signed_swap
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.kernel.clock import SystemClock
 from sep_ray.kernel.errors import Transient
@@ -127,11 +130,36 @@ async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
             assert fixed == step.amount
         started = (await at.store.stream(f"step/{steps[0]}"))[1].event
         assert len(json.loads(started.plan)["legs"]) > 1
+        await the_same_again(at, steps)
         await at.reconcile()
         await at.tick(2)
         attempts = await at.store.attempts_of(steps)
         assert {a.status for a in attempts} == {AttemptStatus.FINAL}
         await at.reconcile()
+
+
+async def the_same_again(at, steps):
+    """Each swap, run again on what those before it in its block left: to the unit; another is
+    told apart."""
+    rpc = EvmRpc(at.pair.endpoints[at.chain_id].http)
+    try:
+        for step_id in steps:
+            found = await at.store.attempts_of([step_id])
+            (attempt,) = (each for each in found if each.purpose is Purpose.SWAP)
+            plan = (await at.store.stream(f"step/{step_id}"))[1].event.plan
+            about = rpc, at.book, lenses_of(at.book), attempt.inclusion.tx_hash
+            found = await replay(*about, signed_swap(plan))
+            step = await at.store.step(step_id)
+            assert found.differences == ()
+            assert found.predicted == found.moved == (step.sold, step.bought)
+        legs = json.loads(plan)["legs"]
+        hop = legs[-1]["hops"][0 if step.side is Side.SELL else -1]
+        fixed = "amount_in" if step.side is Side.SELL else "amount_out"
+        hop[fixed] = str(int(hop[fixed]) + 1)
+        other = signed_swap(json.dumps({**json.loads(plan), "legs": legs}))
+        assert len((await replay(*about, other)).differences) > 1
+    finally:
+        await rpc.close()
 
 
 async def test_a_pool_that_differs_is_stopped_and_not_swapped_in(new_chains):

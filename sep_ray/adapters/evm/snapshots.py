@@ -66,7 +66,7 @@ class SnapshotReader:
         self._multicall = multicall
         self._reach = reach_ticks
         self._pools = {key.address: Followed(key) for key in pools}
-        self._filters = list(_filters(pools, lenses))
+        self._filters = list(log_filters(pools, lenses))
         self._trail: dict[int, str] = {}
         self._next_checked = 0
         self._last: Snapshot | None = None
@@ -293,15 +293,7 @@ class SnapshotReader:
                 self._stop(followed, cause, head, "ticks read again are others")
 
     async def _ask(self, reads: Sequence[Read], head: Head) -> list[bytes | None]:
-        """Read at one block; None where a contract gives no answer."""
-        chunks = [reads[n : n + READS] for n in range(0, len(reads), READS)]
-        if not chunks:
-            return []
-        answers = await self._rpc.batch(
-            [("eth_call", [aggregate(each, self._multicall), at(head)]) for each in chunks]
-        )
-        pairs = zip(chunks, answers, strict=True)
-        return [part for chunk, answer in pairs for part in results(answer, len(chunk))]
+        return await read_at(self._rpc, reads, head, self._multicall)
 
     # The snapshot
 
@@ -339,7 +331,21 @@ def at(head: Head) -> dict[str, Any]:
     return {"blockHash": head.hash}
 
 
-def _filters(pools: Sequence[PoolKey], lenses: Lenses) -> Iterable[dict[str, Any]]:
+async def read_at(
+    rpc: Rpc, reads: Sequence[Read], head: Head, multicall: str
+) -> list[bytes | None]:
+    """Read right after one block; None where a contract gives no answer."""
+    chunks = [reads[n : n + READS] for n in range(0, len(reads), READS)]
+    if not chunks:
+        return []
+    answers = await rpc.batch(
+        [("eth_call", [aggregate(each, multicall), at(head)]) for each in chunks]
+    )
+    pairs = zip(chunks, answers, strict=True)
+    return [part for chunk, answer in pairs for part in results(answer, len(chunk))]
+
+
+def log_filters(pools: Sequence[PoolKey], lenses: Lenses) -> Iterable[dict[str, Any]]:
     """Yield what eth_getLogs is asked each block: pools that speak for themselves, the manager."""
     alone = [key.address for key in pools if key.venue is not Venue.UNISWAP_V4]
     managed = [key.address for key in pools if key.venue is Venue.UNISWAP_V4]
