@@ -133,7 +133,7 @@ class ChainExecutor:
         self._retrier = Retrier(self._planner, accounts, calls, clock, rules)
         departer = Departer(crossings, store, clock, ids) if crossings is not None else None
         parts = self._launcher, self._gate, self._planner, accounts, calls, store
-        self._netter = Netter(store, clock, ids, rules, self.halts)
+        self._netter = Netter(store, clock, ids, rules, self._gate)
         self._sender = Sender(*parts, clock, rules, departer)
         bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)

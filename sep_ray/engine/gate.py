@@ -87,6 +87,17 @@ class Ask:
     cancel: bool = False
 
 
+class Sale(Protocol):
+    """A step's sale to another strategy: it gives `sold` of what it sells and gets `bought`."""
+
+    @property
+    def step(self) -> Step: ...
+    @property
+    def sold(self) -> int: ...
+    @property
+    def bought(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
     """It may be signed; these shares of the limits of this version are to be booked with it."""
@@ -198,6 +209,24 @@ class Gate:
                 found.append(decision)
         return found
 
+    async def crossing(self, sales: Sequence[Sale]) -> list[Clearing]:
+        """Judge sales that are to be crossed with one another, which no transaction does.
+
+        They count like the swaps that they replace: one each, by what is sold and bought.
+        """
+        requests = [self._crossed(sale) for sale in sales]
+        limits = self._book.limits
+        usage = await self._usage(requests) if limits and sales else Usage()
+        found: list[Clearing] = []
+        for request in requests:
+            decision = decide(request, limits, usage)
+            if isinstance(decision, Allowed):
+                usage = usage.plus(decision.reservations)
+                found.append(Cleared(version=self.version, reservations=decision.reservations))
+            else:
+                found.append(decision)
+        return found
+
     def holds(self, step: Step) -> bool:
         """Whether a halt keeps a step from being begun."""
         return self.board.stop(self._of_step(step)) is not None
@@ -260,6 +289,21 @@ class Gate:
             cancels=ask.cancel or ask.purpose is Purpose.CANCEL,
             harmless=to_itself,
             again=before is not None,
+            numeraire=self.rules.numeraire,
+            prices=self._mids(),
+        )
+
+    def _crossed(self, sale: Sale) -> Request:
+        return Request(
+            at=self.clock.now(),
+            purpose=Purpose.SWAP,
+            strategy_id=sale.step.strategy_id,
+            chain_id=self.rules.chain_id,
+            contract="",
+            own=frozenset(self._own),
+            intent_id=sale.step.intent_id,
+            sells=Movement(asset=sale.step.sell, units=sale.sold),
+            buys=Movement(asset=sale.step.buy, units=sale.bought),
             numeraire=self.rules.numeraire,
             prices=self._mids(),
         )

@@ -3,7 +3,8 @@
 A netting is journalled like a fill: its own stream says at which price, the steps say what each
 sold and bought, and the ledger moves available units between the strategies, so that for each
 asset all of it stays what it was. A sale crossed in part becomes two steps: one that is done, and
-itself with what is left.
+itself with what is left. Limits count a crossed sale like the swap it replaces: a sale that policy
+denies is left out, and what is crossed takes its shares of the limits in the same commit.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ import structlog
 
 from sep_ray.decomposition.step import Step, StepCreated, StepEvent, StepNetted, StepReduced
 from sep_ray.decomposition.step import evolve as evolve_step
-from sep_ray.engine.halting import HaltBoard
+from sep_ray.engine.gate import Cleared, Gate
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.netting import Crossed, crossings
 from sep_ray.engine.rules import ChainRules
 from sep_ray.journal.ports import Journal, Ledger, Steps
-from sep_ray.journal.records import Append, Commit, State, VersionConflict
+from sep_ray.journal.records import Append, Commit, LimitExceeded, State, VersionConflict
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.ids import IdSource, derived_id
 from sep_ray.kernel.units import Asset
 from sep_ray.policy.halts import Sending
+from sep_ray.policy.usage import Reservation
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.events import SalesNetted
 from sep_ray.portfolio.ledger import Bucket, InsufficientBalance, Posting
@@ -39,10 +41,14 @@ from sep_ray.routing.snapshot import Snapshot
 
 log = structlog.get_logger()
 
+Shares = Sequence[Reservation]
+
 LOOK: Final = 512
 """Ready steps that are looked at."""
 TOLERANCE_PPM: Final = 20_000
 """How far the mid may be off the time-weighted mean; beyond that nothing is crossed."""
+ROUNDS: Final = 4
+"""Times sales that policy denies are left out and the rest is crossed anew."""
 CHILD_ORDINAL: Final = 1_000_000
 """Ordinals of crossed parts begin here: a schedule never has as many slices."""
 
@@ -55,13 +61,13 @@ class Netter:
     """Crosses what is ready on one chain. Keeps nothing."""
 
     def __init__(
-        self, store: NettingStore, clock: Clock, ids: IdSource, rules: ChainRules, halts: HaltBoard
+        self, store: NettingStore, clock: Clock, ids: IdSource, rules: ChainRules, gate: Gate
     ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
         self._rules = rules
-        self._halts = halts
+        self._gate = gate
 
     async def net(self, lane: Lane, snapshot: Snapshot) -> int:
         """Cross what can be; return how many sales took part. Nothing unless strategies want it."""
@@ -81,9 +87,27 @@ class Netter:
         }
         mids = _mids(pairs, snapshot)
         done = 0
-        for parts in crossings(steps, mids, available, self._rules.netting):
-            done += len(parts) if await self._book(lane, parts, mids, snapshot) else 0
+        for _ in range(ROUNDS):
+            denied: set[UUID] = set()
+            for parts in crossings(steps, mids, available, self._rules.netting):
+                shares, wrong = await self._cleared(parts)
+                denied |= wrong
+                if not wrong and await self._book(lane, parts, shares, mids, snapshot):
+                    done += len(parts)
+            if done or not denied:
+                break
+            steps = [step for step in steps if step.id not in denied]
         return done
+
+    async def _cleared(self, parts: Sequence[Crossed]) -> tuple[Shares, set[UUID]]:
+        """Ask policy for a crossing's sales; return the shares they take, and who is denied."""
+        clearings = await self._gate.crossing(parts)
+        pairs = list(zip(parts, clearings, strict=True))
+        for part, each in pairs:
+            if not isinstance(each, Cleared):
+                log.info("crossing_denied", step_id=str(part.step.id), denial=str(each))
+        denied = {part.step.id for part, each in pairs if not isinstance(each, Cleared)}
+        return [s for _, c in pairs if isinstance(c, Cleared) for s in c.reservations], denied
 
     async def _willing(self) -> list[Step]:
         """Return ready sales that may take part: not halted, in time, and funding no other step."""
@@ -96,7 +120,7 @@ class Netter:
             )
             if step.strategy_id not in self._rules.netting or step.deadline <= now:
                 continue
-            if self._halts.stop(sending) is None:
+            if self._gate.board.stop(sending) is None:
                 kept.append(step)
         around = await self._store.steps_of(sorted({each.intent_id for each in kept}))
         funding = {name for step in around for name in step.after}
@@ -106,15 +130,22 @@ class Netter:
         self,
         lane: Lane,
         parts: Sequence[Crossed],
+        shares: Shares,
         mids: Mapping[tuple[Asset, Asset], Ratio],
         snapshot: Snapshot,
     ) -> bool:
         netting_id = self._ids.next()
         commit = netting(netting_id, parts, mids, snapshot)
-        commit = replace(commit, at=self._clock.now(), fence=lane.fence)
+        commit = replace(
+            commit,
+            at=self._clock.now(),
+            fence=lane.fence,
+            reservations=tuple(shares),
+            policy_version=self._gate.version,
+        )
         try:
             await self._store.commit(commit)
-        except (VersionConflict, InsufficientBalance) as error:
+        except (VersionConflict, InsufficientBalance, LimitExceeded) as error:
             log.info("netting_not_booked", chain_id=self._rules.chain_id, why=str(error))
             return False
         log.info("sales_netted", chain_id=self._rules.chain_id, steps=len(parts))

@@ -7,6 +7,7 @@ from typing import Final
 from sep_ray.execution.attempt import TERMINAL, Attempt
 from sep_ray.journal.records import Commit
 from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.policy.usage import NOBODY
 from sep_ray.portfolio.events import SalesNetted
 from sep_ray.portfolio.ledger import balanced
 from sep_ray.settlement.transfer import Transfer
@@ -26,7 +27,7 @@ def check_commit(commit: Commit) -> None:
     Each stream appears once and gets at least one event; each folded stream brings its state,
     at exactly the version its last event has; postings need appends of one correlation, or a
     netting of several intents' sales as the first; shares of limits belong to live attempts of
-    the same commit, exposure caps to its transfers.
+    the same commit, those of a netting to nobody, exposure caps to its transfers.
     """
     ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
     if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
@@ -37,6 +38,8 @@ def check_commit(commit: Commit) -> None:
         raise InvariantBroken("states are not the folds", streams=needed, states=states)
     balanced(commit.postings)
     moved = {s.id for s in commit.states if isinstance(s, Attempt) and s.status not in TERMINAL}
+    if _netting(commit):
+        moved.add(NOBODY)
     if any(taken.attempt_id not in moved for taken in commit.reservations):
         raise InvariantBroken("shares of limits without their attempt", streams=list(ends))
     crossing = {s.id for s in commit.states if isinstance(s, Transfer)}

@@ -18,7 +18,7 @@ from sep_ray.journal.records import (
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy.book import STREAM
-from sep_ray.policy.usage import Reservation, ended, kept
+from sep_ray.policy.usage import Reservation, ended, held, kept
 from sep_ray.portfolio.ledger import HOLDINGS, Bucket, InsufficientBalance, Posting
 from sep_ray.settlement.transfer import Transfer
 
@@ -107,7 +107,7 @@ class Standing:
                     amount=share.amount,
                     bound=share.bound,
                 )
-            after[share.limit_id, share.slot] = slots.get(share.slot, 0) + share.amount
+            after[share.limit_id, share.slot] = slots.get(share.slot, 0) + share.booked
         return after
 
     def _slots(self, limit_id: str, after: dict[UsageKey, int]) -> dict[int, int]:
@@ -116,7 +116,7 @@ class Standing:
 
     def _settle(self, commit: Commit, usage: dict[UsageKey, int]) -> None:
         """Book what was taken and give back what ended attempts did not use, once each."""
-        for share in commit.reservations:
+        for share in held(commit.reservations):
             self.reserved[share.attempt_id] = (*self.reserved.get(share.attempt_id, ()), share)
         for attempt in commit.states:
             if not isinstance(attempt, Attempt) or not ended(attempt):

@@ -224,7 +224,7 @@ def _list(request: Request, limit: Limit, usage: Usage) -> _Judged:
 
 
 def _contracts(request: Request) -> frozenset[str] | None:
-    called = {request.contract} if request.approves is None else set()
+    called = {request.contract} if request.contract and request.approves is None else set()
     return frozenset(called | request.spenders)
 
 

@@ -41,7 +41,8 @@ class Request:
 
     * `strategy_id`: for whom; "" for what serves the account alone (a filled gap)
     * `own`: all accounts of ours, the sending one among them
-    * `contract`, `selector`: what is called; selector "" for a plain transfer
+    * `contract`, `selector`: what is called; selector "" for a plain transfer, both "" for a sale
+      that is crossed with another and calls nothing
     * `sells`, `buys`: what moves value; `approves` is what a spender is allowed
     * `recipients`: as read from the bytes themselves; None when unreadable
     * `spenders`: who is allowed to take what is sold, as read, and as the encoder says

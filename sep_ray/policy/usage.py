@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -31,7 +31,8 @@ class Reservation:
 
     Decided before there is an attempt, it names nobody yet. The commit stands only if the slots
     from `since` on, this amount included, hold at most `bound`; None only counts. A position is
-    held until the ledger shows it.
+    held until the ledger shows it. What is crossed between strategies has no attempt: its shares
+    stay nobody's, count for good, and hold no position, for the same commit's postings do.
     """
 
     attempt_id: UUID = NOBODY
@@ -42,6 +43,12 @@ class Reservation:
     amount: int
     since: int
     bound: int | None
+
+    @property
+    def booked(self) -> int:
+        """What of the amount is in use once the commit stands."""
+        shown = self.attempt_id == NOBODY and self.kind is Kind.POSITION
+        return 0 if shown else self.amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +93,11 @@ class Usage:
             new = Slot(start=each.slot, amount=each.amount)
             slots[each.limit_id] = (*slots.get(each.limit_id, ()), new)
         return Usage(slots=slots, held=self.held, marks=self.marks)
+
+
+def held(shares: Iterable[Reservation]) -> tuple[Reservation, ...]:
+    """Return those that an attempt holds until it ends."""
+    return tuple(share for share in shares if share.attempt_id != NOBODY)
 
 
 def ended(attempt: Attempt) -> bool:

@@ -30,7 +30,8 @@ from sep_ray.policy.book import LimitBook
 from sep_ray.policy.halts import HaltStatus, Scope
 from sep_ray.policy.limits import InvalidLimit, Kind, Measure
 from sep_ray.policy.marks import DAY_MS, ChainMark
-from sep_ray.policy.usage import Reservation, Slot
+from sep_ray.policy.usage import NOBODY, Reservation, Slot
+from sep_ray.portfolio.events import SalesNetted
 from tests.fixtures.policy import a_halt, a_limit
 from tests.fixtures.records import NOW, USDC, WETH, an_attempt, begin, commit, new_id, then
 from tests.fixtures.stores import World
@@ -245,3 +246,41 @@ async def test_an_append_alone_is_no_limit(store: Store) -> None:
     bare = Append(stream_id=row.stream_id, expected_version=0, events=(), correlation_id=row.id)
     with pytest.raises(InvariantBroken):
         await store.commit(Commit(at=NOW, appends=(bare,)))
+
+
+async def test_p9_what_is_crossed_counts_for_good_and_holds_no_position(world: World) -> None:
+    """Shares of a netting are nobody's, and no attempt ends them; any other's are refused."""
+    loose = replace(begin(an_attempt(1)), reservations=(nobodys(1),))
+    with pytest.raises(InvariantBroken):
+        await world.store.commit(loose)
+    held = nobodys(5, kind=Kind.POSITION, limit_id="two")
+    await world.store.commit(a_netting(nobodys(60), held))
+    assert (await used(world.store), await used(world.store, "two")) == (60, 0)
+    with pytest.raises(LimitExceeded):
+        await world.store.commit(a_netting(nobodys(41)))
+    beyond = replace(held, amount=101)
+    with pytest.raises(LimitExceeded):
+        await world.store.commit(a_netting(beyond))
+    await world.store.commit(a_netting(nobodys(40)))
+    assert await used(world.store) == 100
+
+
+def nobodys(amount: int, **fields: Any) -> Reservation:
+    return replace(share(an_attempt(0), amount, **fields), attempt_id=NOBODY)
+
+
+def a_netting(*shares: Reservation) -> Commit:
+    said = SalesNetted(
+        low=USDC,
+        high=WETH,
+        price=(1, 1),
+        low_units=1,
+        high_units=1,
+        block_number=1,
+        block_hash="0x1",
+    )
+    name = new_id()
+    first = Append(
+        stream_id=f"account/1/{name}", expected_version=0, events=(said,), correlation_id=name
+    )
+    return Commit(at=NOW, appends=(first,), reservations=shares)

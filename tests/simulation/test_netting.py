@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.netter import CHILD_ORDINAL
+from sep_ray.engine.risk import RiskDesk
 from sep_ray.execution.attempt import Purpose
 from sep_ray.intent.states import Reason
+from sep_ray.policy.limits import Kind, Measure
 from sep_ray.portfolio.events import SalesNetted
 from sep_ray.portfolio.ledger import HOLDINGS
 from tests.fixtures.execution import DOLLAR, ETHER, RULES, USDC, WETH, Sim
+from tests.fixtures.policy import a_limit
 
 BOTH = frozenset({"desk", "fund"})
 
@@ -101,3 +105,68 @@ async def test_both_do_better_than_alone():
         await sim.check()
     assert outcomes[BOTH][True] > outcomes[frozenset()][True]
     assert outcomes[BOTH][False] > outcomes[frozenset()][False]
+
+
+async def crossed(sim: Sim) -> int:
+    rows = await sim.store.tail(0, 10_000, 0.0)
+    return sum(isinstance(row.event, SalesNetted) for row in rows)
+
+
+async def opposite(sim: Sim, ether: int) -> list[UUID]:
+    """A sale of so many coins by "desk" and one back by "fund", and a turn."""
+    steps = [
+        await sim.add(ether * ETHER, sell=WETH, buy=USDC),
+        await sim.add(ether * 5_000 * DOLLAR, sell=USDC, buy=WETH, strategy="fund"),
+    ]
+    await sim.executor.turn()
+    return steps
+
+
+async def limited(**fields: object) -> Sim:
+    sim = await two_desks(BOTH)
+    await RiskDesk(sim.store, sim.clock).set_limit(a_limit(**fields), "rita")
+    await sim.tick()
+    return sim
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": Kind.TRANSACTION, "amount": ETHER, "measure": Measure.UNITS, "asset": WETH},
+        {"kind": Kind.TOTAL, "amount": 1_000 * DOLLAR, "strategy_id": "fund"},
+        {
+            "kind": Kind.POSITION,
+            "amount": 101 * ETHER,
+            "measure": Measure.UNITS,
+            "asset": WETH,
+            "strategy_id": "fund",
+        },
+    ],
+)
+async def test_p9_a_sale_that_policy_denies_is_not_crossed(fields):
+    sim = await limited(**fields)
+    await opposite(sim, 2)
+    assert await crossed(sim) == 0
+
+
+async def test_p9_what_is_crossed_counts_in_windows_and_totals():
+    most = 5 * ETHER
+    fields = {"kind": Kind.TOTAL, "amount": most, "measure": Measure.UNITS, "asset": WETH}
+    sim = await limited(**fields, strategy_id="desk")
+    for count in (1, 2, 2):
+        await opposite(sim, 2)
+        assert await crossed(sim) == count
+    (slot,) = (await sim.store.limit_usage(["one"]))["one"]
+    assert slot.amount == 4 * ETHER
+
+
+async def test_a_denied_sale_leaves_the_others_to_cross():
+    fields = {"amount": 3 * ETHER, "measure": Measure.UNITS, "asset": WETH, "strategy_id": "desk"}
+    sim = await limited(**fields)
+    large = await sim.add(4 * ETHER, sell=WETH, buy=USDC)
+    small = await sim.add(ETHER, sell=WETH, buy=USDC)
+    await sim.add(20_000 * DOLLAR, sell=USDC, buy=WETH, strategy="fund")
+    await sim.executor.turn()
+    assert (await sim.step(small)).status is StepStatus.DONE
+    assert (await sim.step(large)).reason is Reason.POLICY_DENIED
+    assert await crossed(sim) == 1

@@ -22,7 +22,7 @@ from sep_ray.journal.standing import Exposure, Standing, balance_key, exposure, 
 from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy import book as policy
-from sep_ray.policy.usage import Reservation, ended
+from sep_ray.policy.usage import Reservation, ended, held
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.settlement.transfer import Transfer
 
@@ -214,7 +214,7 @@ async def _limit(
         await connection.execute(SQL["forget_limit_usage"], *columns(sorted(gone.items()), 2))
         rows = (
             (share.attempt_id, place, share.limit_id, share.slot, encode_state(share).decode())
-            for place, share in enumerate(shares, start=1)
+            for place, share in enumerate(held(shares), start=1)
         )
         await connection.execute(SQL["reserve"], *columns(rows, 5))
     if standing.settled:
