@@ -148,7 +148,9 @@ async def the_same_again(at, steps):
             (attempt,) = (each for each in found if each.purpose is Purpose.SWAP)
             plan = (await at.store.stream(f"step/{step_id}"))[1].event.plan
             about = rpc, at.book, lenses_of(at.book), attempt.inclusion.tx_hash
-            found = await replay(*about, signed_swap(plan))
+            swap = signed_swap(plan)
+            assert swap is not None
+            found = await replay(*about, swap)
             step = await at.store.step(step_id)
             assert found.differences == ()
             assert found.predicted == found.moved == (step.sold, step.bought)
@@ -157,6 +159,7 @@ async def the_same_again(at, steps):
         fixed = "amount_in" if step.side is Side.SELL else "amount_out"
         hop[fixed] = str(int(hop[fixed]) + 1)
         other = signed_swap(json.dumps({**json.loads(plan), "legs": legs}))
+        assert other is not None
         assert len((await replay(*about, other)).differences) > 1
     finally:
         await rpc.close()

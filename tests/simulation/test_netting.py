@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -122,7 +123,7 @@ async def opposite(sim: Sim, ether: int) -> list[UUID]:
     return steps
 
 
-async def limited(**fields: object) -> Sim:
+async def limited(**fields: Any) -> Sim:
     sim = await two_desks(BOTH)
     await RiskDesk(sim.store, sim.clock).set_limit(a_limit(**fields), "rita")
     await sim.tick()
