@@ -1,7 +1,8 @@
 """Runs an engine beside an actor's mailbox: its own thread and event loop, restarted by Ray.
 
 The mailbox stays free: a health or control call is answered while the engine works. When the
-engine fails for a reason that may pass, it is begun again here after a bounded, growing pause;
+engine fails for a reason that may pass, it is begun again here after a bounded pause, which grows
+until it has worked once more;
 when it finds its own state wrong (InvariantBroken) it stays down and says so, because starting
 again would only repeat the wrong step.
 """
@@ -98,6 +99,7 @@ class EngineHost:
         pause_s = FIRST_PAUSE_S
         while not self._stop.is_set():
             self._starts += 1
+            self._state = "starting"
             try:
                 await self._main(self._stop)
             except InvariantBroken as error:
@@ -105,6 +107,8 @@ class EngineHost:
                 log.critical("engine_broken", engine=self._name, error=str(error), exc_info=True)
                 return
             except Exception as error:
+                if self._state == "running":
+                    pause_s = FIRST_PAUSE_S
                 self._state = "retrying"
                 log.exception("engine_failed", engine=self._name, error=str(error))
                 await _wait(self._stop, pause_s)

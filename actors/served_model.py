@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Final
 
 from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 
 from sep_ray.adapters.onnx.catalogue import SPECS
 from sep_ray.adapters.onnx.guarded import Guarded
 from sep_ray.engine.ports import Scored
+from sep_ray.kernel.errors import Transient
 
 MODELS_APP: Final = "models"
+SERVE: Final = "ray.serve"
 PROBE_S: Final = 10.0
 """How long a probe may take: the first question of a process also finds the deployment."""
 PAUSE_S: Final = 0.5
+WARM_S: Final = 2.0
+"""How long after its start a process leaves its processor to what was interrupted."""
 
-_FAILURES: Final = (RayError, RayServeException, TimeoutError)
+_FAILURES: Final = (RayError, Transient, TimeoutError)
 
 
 class ServedModel:
@@ -27,6 +32,9 @@ class ServedModel:
     The deployment guards its own file and says whether model or formula answered; here its
     absence, its slowness and its errors are guarded against in the same way. After a failure
     nobody waits for it again until a probe in the background has had an answer.
+
+    Serve's library takes a second to load. It is loaded beside the engine, a little after the
+    start: an engine that comes back after a crash works by the formula meanwhile.
     """
 
     def __init__(self, name: str, timeout_s: float) -> None:
@@ -53,16 +61,23 @@ class ServedModel:
         return self._formula.fall_back(rows, self._trouble)
 
     async def _ask(self, rows: Sequence[Sequence[float]]) -> Scored:
-        if self._handle is None:
-            from ray import serve
+        from ray import serve
+        from ray.serve.exceptions import RayServeException
 
-            self._handle = serve.get_deployment_handle(self._name, MODELS_APP)
-        answer: Scored = await self._handle.score.remote([list(row) for row in rows])
+        try:
+            if self._handle is None:
+                self._handle = serve.get_deployment_handle(self._name, MODELS_APP)
+            answer: Scored = await self._handle.score.remote([list(row) for row in rows])
+        except RayServeException as error:
+            raise Transient(type(error).__name__) from error
         return answer
 
     async def _probe(self) -> None:
         """Ask until there is an answer; then questions go to the deployment again."""
         row = [0.0] * len(SPECS[self._name].features)
+        if SERVE not in sys.modules:
+            await asyncio.sleep(WARM_S)
+            await asyncio.to_thread(import_module, SERVE)
         while self._trouble is not None:
             try:
                 await asyncio.wait_for(self._ask([row]), PROBE_S)
@@ -74,4 +89,4 @@ class ServedModel:
     def _words(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._timeout_s * 1e3:.0f} ms"
-        return type(error).__name__
+        return str(error) if isinstance(error, Transient) else type(error).__name__

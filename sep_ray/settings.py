@@ -115,7 +115,7 @@ class Settings(BaseSettings):
 
     strategies_per_actor: int = Field(1, ge=1, le=1_000)
     model_timeout_ms: int = Field(250, ge=1, le=10_000, description="then the fallback decides")
-    lease_ttl_ms: int = Field(3_000, ge=500, le=60_000)
+    lease_ttl_ms: int = Field(2_000, ge=500, le=60_000)
     ray_cpus: int = Field(8, ge=1, description="logical; the actors ask for none")
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -46,12 +46,15 @@ from serve_app.parts import Parts
 
 API_APP: Final = "api"
 SHUTDOWN_S: Final = 3.0
+HEALTH_S: Final = 1.0
+"""A dead replica is noticed when its health is asked for next."""
 MODEL_S: Final = 2.0
 REDIS_TIMEOUT_S: Final = 0.25
 QUIET: Final = LoggingConfig(enable_access_log=False, log_level="WARNING")
 SHARED: Final[dict[str, Any]] = {
     "ray_actor_options": {"num_cpus": 0},
     "graceful_shutdown_timeout_s": SHUTDOWN_S,
+    "health_check_period_s": HEALTH_S,
     "logging_config": QUIET,
 }
 

@@ -18,6 +18,9 @@ def chaos(
     context: typer.Context,
     seed: Annotated[int, typer.Option(min=0, help="Which faults, in which order.")] = 1,
     faults: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 60,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only this kind of fault; may be given again.")
+    ] = None,
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Two whole platforms on one database instead.")
     ] = False,
@@ -46,7 +49,7 @@ def chaos(
     if rivals:
         answer = contest.run_rivals(seed, seconds, cache, report)
     else:
-        answer = run_chaos(Wish(seed=seed, faults=faults), cache, report)
+        answer = run_chaos(Wish(seed=seed, faults=faults, only=tuple(kind or ())), cache, report)
     if json_file is not None:
         json_file.write_text(json.dumps(answer, indent=1))
     _print(answer)
@@ -63,6 +66,13 @@ def _print(answer: Mapping[str, Any]) -> None:
     facts(
         {name: str(answer[name]) for name in shown}
         | {"resume p50, p95": f"{resume['p50']} s, {resume['p95']} s"}
+        | {f"  {name}": _words(each) for name, each in resume["by_kind"].items()}
+        | {"stale broadcasts": len(answer["stale_broadcasts"])}
         | {"nonce gaps": len(answer["nonce_gaps"]), "not resumed": answer["not_resumed"]}
         | {"ends": answer["ends"], "faults": answer["faults"]}
+        | {"faults not done": answer["faults_not_done"]}
     )
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    return f"{told['n']} times: p50 {told['p50']} s, p95 {told['p95']} s, worst {told['worst']} s"

@@ -28,7 +28,7 @@ from serve_app.stack import Stack
 
 log = structlog.get_logger()
 
-WATCH_S: Final = 0.5
+WATCH_S: Final = 0.2
 READY_S: Final = 120.0
 USUAL_PORT: Final = 8700
 

@@ -30,10 +30,20 @@ ON_CHAIN: Final = frozenset({"INCLUDED", "FINAL"})
 
 
 class Books:
-    """Reads the database directly; None while it cannot be asked."""
+    """Reads the database directly, on one connection; None while it cannot be asked.
+
+    Use it from one thread.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
+        self._runner = asyncio.Runner()
+        self._connection: Any = None
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._runner.run(self._drop())
+        self._runner.close()
 
     def newest(self) -> int | None:
         """Return the seq of the newest event."""
@@ -55,6 +65,31 @@ class Books:
         """Whether an event of this kind was written after."""
         found = self._ask("SELECT 1 FROM events WHERE seq > $1 AND kind = $2 LIMIT 1", seq, kind)
         return bool(found)
+
+    def lanes(self, pid: int) -> Mapping[str, int]:
+        """Return the leases of lanes that a process was the last to hold, with their chains."""
+        found = self._ask(
+            "SELECT name, split_part(name, '/', 2)::bigint AS chain_id FROM leases"
+            " WHERE name LIKE 'lane/%' AND holder LIKE '%/' || $1",
+            str(pid),
+        )
+        return {row["name"]: int(row["chain_id"]) for row in found or ()}
+
+    def leader(self, name: str) -> int | None:
+        """Return the process that holds a lease now."""
+        query = "SELECT holder FROM leases WHERE name = $1 AND expires_at > now()"
+        found = self._ask(query, name)
+        return int(found[0]["holder"].rpartition("/")[2]) if found else None
+
+    def saved(self) -> int:
+        """Return how often strategies have saved their state; 0 while nobody can tell."""
+        found = self._ask("SELECT coalesce(sum(version), 0) AS n FROM strategy_states")
+        return int(found[0]["n"]) if found else 0
+
+    def account(self) -> str | None:
+        """Return an account that sends, if one has."""
+        found = self._ask("SELECT account FROM attempts ORDER BY account LIMIT 1")
+        return str(found[0]["account"]) if found else None
 
     def statuses(self, intent_ids: Iterable[str]) -> Mapping[str, str]:
         """Return how these intents stand."""
@@ -82,16 +117,20 @@ class Books:
 
     def _ask(self, query: str, *arguments: object) -> list[Any] | None:
         async def asked() -> list[Any]:
-            connection = await asyncpg.connect(self._url, timeout=5)
-            try:
-                return list(await connection.fetch(query, *arguments))
-            finally:
-                await connection.close()
+            if self._connection is None:
+                self._connection = await asyncpg.connect(self.url, timeout=5)
+            return list(await self._connection.fetch(query, *arguments, timeout=5))
 
         try:
-            return asyncio.run(asked())
+            return self._runner.run(asked())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            self._runner.run(self._drop())
             return None
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
 
 
 @dataclass(slots=True)

@@ -75,6 +75,14 @@ class Flow:
             time.sleep(0.2)
         raise TimeoutError(f"no answer to {path} in {PATIENCE_S:.0f} s")
 
+    def well(self, service: str) -> bool:
+        """Whether the platform says that one of its services is well."""
+        try:
+            answer = self._http.get("/health", timeout=2.0).json()
+            return bool(answer["services"][service]["state"] == "ok")
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return False
+
     def _run(self) -> None:
         while not self._ended.wait(self._pause_s * self._chance.uniform(0.5, 1.5)):
             self.asked += 1

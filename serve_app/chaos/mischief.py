@@ -1,79 +1,66 @@
-"""One fault after the other: kills, deaths at named points, nodes that misbehave."""
+"""One fault after the other: kills, pauses, deaths at named points, nodes that misbehave."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
 from sep_ray.devnet.faults.control import FaultControl
 from sep_ray.kernel.errors import SepError
 from sep_ray.kernel.points import Point
+from serve_app.chaos import pausing
 from serve_app.chaos.books import Books
+from serve_app.chaos.deck import SEND, misbehaviour
 from serve_app.chaos.flow import CHAINS, Flow
+from serve_app.chaos.resuming import RESUME_S, Resuming, within
 from serve_app.chaos.targets import Targets, alive
 
-KILLS: Final[Mapping[str, int]] = {
-    "executor": 6,
-    "router": 4,
-    "supervisor": 2,
-    "strategy": 2,
-    "settlement": 2,
-    "api_replica": 3,
-    "model_replica": 1,
-    "postgres": 2,
-    "redis": 2,
-    "chain": 2,
-    "proxy": 3,
-}
-"""How often each is killed, in proportion."""
-CALLS: Final = ("eth_call", "eth_getTransactionReceipt", "eth_getBlockByNumber", "eth_getLogs")
-SEND: Final = "eth_sendRawTransaction"
-RESUME_S: Final = 60.0
-"""Within so many seconds whatever was killed must work again."""
-TAKEN_S: Final = 8.0
+TAKEN_S: Final = 10.0
 """How long a named point is waited for."""
-POLL_S: Final = 0.1
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was done and how long it took to work again."""
-
-    faults: Counter[str] = field(default_factory=Counter)
-    resumed: list[tuple[str, float]] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
+DEAD_S: Final = 20.0
+"""A chain writes its state before it ends."""
+SWALLOWED: Final = 12
+"""Sendings a node loses so that a transaction stalls until it is offered more."""
+STARTING: Final = (Point.LEASE_TAKEN, Point.BOOKS_READ)
+"""Points that an executor passes when it starts."""
+DECIDING: Final = (Point.DECIDED, Point.RECORDED)
+"""The router's points; all others are an executor's."""
 
 
 class Mischief:
-    """Draws faults from a seed and does them to one platform."""
+    """Does faults to one platform and waits until it works again."""
 
     def __init__(
-        self, targets: Targets, books: Books, flow: Flow, proxies: Mapping[int, str], seed: int
+        self,
+        targets: Targets,
+        books: Books,
+        flow: Flow,
+        proxies: Mapping[int, str],
+        chance: random.Random,
     ) -> None:
         self._targets = targets
         self._books = books
-        self._flow = flow
         self._proxies = proxies
-        self._chance = random.Random(seed)
-        self.tally = Tally()
+        self._chance = chance
+        self._resuming = Resuming(targets, books, flow)
+        self.tally = self._resuming.tally
 
-    def strike(self) -> str:
-        """Do one fault and return its kind; "" when it could not be done."""
-        luck = self._chance.random()
-        if luck < 0.25:
-            kind = self._kill()
-        elif luck < 0.35:
-            kind = self._die_at_a_point()
-        else:
-            kind = self._misbehave()
-        if kind:
-            self.tally.faults[kind] += 1
-        return kind
+    def strike(self, fault: str) -> bool:
+        """Do one fault of a kind in CARDS; whether it could be done."""
+        manner, _, name = fault.partition("_")
+        does: Mapping[str, Callable[[str], bool]] = {
+            "kill": self._kill,
+            "pause": self._pause,
+            "die": self._die,
+            "rpc": self._misbehave,
+        }
+        self._resuming.look()
+        done = does[manner](name)
+        (self.tally.faults if done else self.tally.not_done)[fault] += 1
+        return done
 
     def calm_down(self) -> None:
         """Take all rules and orders away; what was held is delivered."""
@@ -83,101 +70,125 @@ class Mischief:
         for point in Point:
             self._targets.order(point).unlink(missing_ok=True)
 
-    def _kill(self) -> str:
-        kind = self._chance.choices(list(KILLS), weights=list(KILLS.values()))[0]
-        pids = self._targets.pids(kind)
-        before = self._books.newest()
-        if not pids or before is None:
-            return ""
-        pid = self._chance.choice(pids)
+    def _kill(self, kind: str) -> bool:
+        before = self._targets.pids(kind)
+        if not before:
+            return False
+        pid = self._chance.choice(before)
+        chains = self._chains_of(kind, pid)
         began = time.monotonic()
         try:
             self._targets.kill(kind, pid)
         except ProcessLookupError:
-            return ""
-        self._await(f"kill_{kind}", began, self._works_again(kind, pid, before))
-        return f"kill_{kind}"
+            return False
+        self._resuming.gone(kind, began, before)
+        self._await(f"kill_{kind}", kind, before, began, chains, lambda: not alive(pid))
+        return True
 
-    def _die_at_a_point(self) -> str:
-        point = self._chance.choice(list(Point))
-        before = self._books.newest()
-        if before is None:
-            return ""
-        order = self._targets.order(point)
-        if not within(TAKEN_S, lambda: not order.exists()):
-            _forget(order)
-            return ""
-        kind = "router" if point in (Point.DECIDED, Point.RECORDED) else "executor"
+    def _await(
+        self,
+        fault: str,
+        kind: str,
+        before: list[int],
+        began: float,
+        chains: frozenset[int],
+        dead: Callable[[], bool],
+    ) -> None:
+        """Wait for progress after the death, so that what the dead one wrote does not count."""
+        within(DEAD_S, dead)
+        if kind == "postgres":
+            within(RESUME_S, lambda: bool(set(self._targets.pids(kind)) - set(before)))
+        since = self._resuming.mark()
+        if since is None:
+            self.tally.stuck.append(fault)
+            return
+        self._resuming.wait(fault, began, self._resuming.works(kind, before, since, chains))
+
+    def _chains_of(self, kind: str, pid: int) -> frozenset[int]:
+        """Return the chain that a process works for; all of them where nobody knows."""
+        if kind == "executor":
+            return frozenset(self._books.lanes(pid).values()) or frozenset(CHAINS)
+        chain = self._targets.chain_of(kind, pid)
+        return frozenset(CHAINS if chain is None else [chain])
+
+    def _pause(self, kind: str) -> bool:
+        """Have an executor oversleep its lease; what it sends while another leads is stale."""
+        led = {pid: self._books.lanes(pid) for pid in self._targets.pids(kind)}
+        led = {pid: lanes for pid, lanes in led.items() if lanes}
+        if not led:
+            return False
+        pid = self._chance.choice(sorted(led))
+        (chain,) = set(led[pid].values())
+        control = FaultControl(self._proxies[chain])
+        try:
+            control.clear()
+            control.release()
+            woken = pausing.pause(self._books.url, pid, sorted(led[pid]))
+            sends = control.show()["sends"]
+        except (SepError, ProcessLookupError):
+            return False
+        if woken is None:
+            return False
         began = time.monotonic()
-        after = self._books.newest() or before
-        self._await(f"die_{point.value}", began, self._works_again(kind, 0, after))
-        return f"die_{point.value}"
+        self.tally.stale += [f"{chain} {at:.3f}" for at in woken.stale(sends)]
+        self._await("pause_executor", kind, [], began, frozenset([chain]), lambda: True)
+        return True
 
-    def _works_again(self, kind: str, pid: int, before: int) -> Callable[[], bool]:
-        """Return what tells that a part does its work again: its own entries in the journal."""
-        books, targets = self._books, self._targets
-        everywhere = frozenset(CHAINS)
-        match kind:
-            case "executor" | "postgres":
-                return lambda: books.chains_since(before, "Attempt%") == everywhere
-            case "chain" | "proxy":
-                return lambda: books.chains_since(before, "AttemptIncluded") == everywhere
-            case "router":
-                return lambda: books.happened_since(before, "IntentDecomposed")
-            case "api_replica":
-                return lambda: not alive(pid) and books.happened_since(before, "IntentAccepted")
-            case _:
-                return lambda: any(other != pid for other in targets.pids(kind))
+    def _die(self, name: str) -> bool:
+        """Have a process die at a named point, after what makes one come there."""
+        point = Point(name)
+        kind = "router" if point in DECIDING else "executor"
+        before = self._targets.pids(kind)
+        led = {pid: self._chains_of(kind, pid) for pid in before}
+        order = self._targets.order(point)
+        try:
+            with self._provoked(point):
+                taken = within(TAKEN_S, lambda: not order.exists())
+        except (SepError, ProcessLookupError):
+            taken = not order.exists()
+        began = time.monotonic()
+        if not taken:
+            order.unlink(missing_ok=True)
+            return False
+        within(1.0, lambda: not all(map(alive, before)))
+        dead = [pid for pid in before if not alive(pid)]
+        chains = led[dead[0]] if len(dead) == 1 else frozenset(CHAINS)
+        self._await(f"die_{name}", kind, before, began, chains, lambda: True)
+        return True
 
-    def _await(self, kind: str, began: float, works: Callable[[], bool]) -> None:
-        if within(RESUME_S, works):
-            self.tally.resumed.append((kind, time.monotonic() - began))
-        else:
-            self.tally.stuck.append(kind)
+    @contextmanager
+    def _provoked(self, point: Point) -> Iterator[None]:
+        """Bring about what leads to a point; most are passed all the time."""
+        controls = {url: FaultControl(url) for url in self._proxies.values()}
+        rules: dict[str, int] = {}
+        if point in STARTING:
+            pids = self._targets.pids("executor")
+            if pids:
+                self._targets.kill("executor", self._chance.choice(pids))
+        elif point is Point.REPRICED:
+            for url, control in controls.items():
+                rules[url] = control.add(fault="swallow", methods=[SEND], count=SWALLOWED)
+        elif point is Point.OBSERVED:
+            self._targets.give(self._chance.choice(CHAINS), self._books.account())
+        try:
+            yield
+        finally:
+            for url, number in rules.items():
+                controls[url].remove(number)
 
-    def _misbehave(self) -> str:
+    def _misbehave(self, fault: str) -> bool:
         """Have a node misbehave for a few calls."""
-        rule = self._rule()
+        rule = misbehaviour(fault, self._chance)
         control = FaultControl(self._proxies[self._chance.choice(CHAINS)])
         try:
             control.add(**rule)
             time.sleep(self._chance.uniform(0.1, 0.5))
-            if rule["fault"] == "hold":
+            if fault == "hold":
                 time.sleep(self._chance.uniform(0.5, 3.0))
                 control.release()
         except SepError:
-            return ""
-        return f"rpc_{rule['fault']}"
-
-    def _rule(self) -> dict[str, Any]:
-        chance = self._chance
-        few = chance.randrange(1, 5)
-        method = chance.choice((*CALLS, SEND, "*"))
-        kinds: dict[str, dict[str, Any]] = {
-            "drop": {"methods": [chance.choice((SEND, method))], "count": few},
-            "cut": {"methods": [method], "count": few},
-            "fail": {"methods": [method], "count": few, "status": chance.choice([None, 429, 503])},
-            "delay": {"methods": [method], "count": few, "delay_ms": chance.randrange(50, 1_500)},
-            "swallow": {"methods": [SEND], "count": 1},
-            "hold": {"methods": [SEND], "count": 1},
-            "lag": {"methods": [method], "count": few, "blocks": chance.randrange(1, 4)},
-        }
-        fault = chance.choice(list(kinds))
-        return {"fault": fault, **kinds[fault]}
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Wait until it holds, at most so long; say whether it does."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(POLL_S)
-    return False
-
-
-def _forget(order: Path) -> None:
-    order.unlink(missing_ok=True)
+            return False
+        return True
 
 
 def _patiently(act: Callable[[], object]) -> None:

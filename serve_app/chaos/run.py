@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +14,10 @@ from sep_ray.kernel.clock import SystemClock
 from serve_app import demo_plan, place, platform
 from serve_app.auth import Role, Tokens, token_secret
 from serve_app.chaos.books import ENDED, Books, compare
+from serve_app.chaos.deck import Deck
 from serve_app.chaos.flow import WINDOW_MS, Flow
-from serve_app.chaos.mischief import Mischief, Tally, within
+from serve_app.chaos.mischief import Mischief
+from serve_app.chaos.resuming import Tally, within
 from serve_app.chaos.targets import Targets
 
 Report = Callable[[str], None]
@@ -28,15 +31,17 @@ AGREE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for: the seed, how many faults, how fast intents come."""
+    """What is asked for: the seed, how many faults, how fast intents come, which kinds only."""
 
     seed: int
     faults: int
     pause_s: float = 0.6
+    only: tuple[str, ...] = ()
 
 
 def run_chaos(wish: Wish, cache: Path, report: Report) -> dict[str, Any]:
     """Do it and return what is written to the JSON file; the platform is gone afterwards."""
+    deck = Deck(random.Random(wish.seed), wish.only)
     with place.folder("sepc-") as state:
         variables = {
             "SEP_HTTP_PORT": "0",
@@ -44,20 +49,27 @@ def run_chaos(wish: Wish, cache: Path, report: Report) -> dict[str, Any]:
             "SEP_SUBMISSIONS_PER_MINUTE": "100000",
             "SEP_LOG_LEVEL": "info",
             "SEP_CRASH_POINTS": str(state / "points"),
+            "SEP_API_REPLICAS": "2",
         }
         with place.own_settings(state, cache, **variables) as settings:
             try:
                 endpoints = platform.up(settings, False, report)
-                return _Run(wish, state, endpoints, report).through()
+                return _Run(wish, deck, state, endpoints, report).through()
             finally:
                 platform.down(settings, report)
 
 
 class _Run:
     def __init__(
-        self, wish: Wish, state: Path, endpoints: Mapping[str, Any], report: Report
+        self,
+        wish: Wish,
+        deck: Deck,
+        state: Path,
+        endpoints: Mapping[str, Any],
+        report: Report,
     ) -> None:
         self._wish = wish
+        self._deck = deck
         self._report = report
         self._urls = {int(chain): url for chain, url in endpoints["chains"].items()}
         self._books = Books(EmbeddedPostgres(state).url())
@@ -70,7 +82,8 @@ class _Run:
         self._flow.start_strategy(demo_plan.MOMENTUM, demo_plan.momentum())
         with self._flow as flow:
             time.sleep(SETTLE_S)
-            mischief = Mischief(self._targets, self._books, flow, self._urls, self._wish.seed)
+            chance = random.Random(self._wish.seed)
+            mischief = Mischief(self._targets, self._books, flow, self._urls, chance)
             self._strike(mischief)
             mischief.calm_down()
             self._report("calm; waiting for every end")
@@ -86,10 +99,13 @@ class _Run:
             if time.monotonic() > deadline:
                 self._report(f"out of time after {done} faults")
                 return
-            kind = mischief.strike()
-            if kind:
-                told = len(self._flow.accepted)
-                self._report(f"{done + 1}/{self._wish.faults} {kind}; {told} intents accepted")
+            kind = self._deck.deal()
+            if mischief.strike(kind):
+                self._report(f"{done + 1}/{self._wish.faults} {kind}; {self._told(mischief.tally)}")
+
+    def _told(self, tally: Tally) -> str:
+        kind, seconds = tally.resumed[-1] if tally.resumed else ("nothing", 0.0)
+        return f"{len(self._flow.accepted)} intents accepted; last {kind}: {seconds:.2f} s"
 
     def _open(self) -> list[str]:
         statuses = self._books.statuses(self._flow.accepted)
@@ -117,7 +133,6 @@ class _Run:
         ends = self._books.ends()
         terminal = [i for i in accepted if statuses.get(i) in ENDED and ends[i] == 1]
         findings = compare(self._books.attempts(), self._urls)
-        seconds = sorted(each for _, each in tally.resumed)
         return {
             "intents": self._flow.asked,
             "accepted": len(accepted),
@@ -134,35 +149,18 @@ class _Run:
             "ends": _tally(statuses.values()),
             "faults": dict(sorted(tally.faults.items())),
             "faults_total": tally.faults.total(),
-            "resume_seconds": {
-                "p50": _quantile(seconds, 0.5),
-                "p95": _quantile(seconds, 0.95),
-                "worst": _quantile(seconds, 1.0),
-                "by_kind": _by_kind(tally.resumed),
-            },
+            "faults_not_done": dict(sorted(tally.not_done.items())),
+            "resume_seconds": tally.resume_seconds(),
             "not_resumed": tally.stuck,
+            "stale_broadcasts": tally.stale,
         }
 
 
 def met(answer: Mapping[str, Any]) -> bool:
     """Whether nothing was lost, doubled or left unaccounted for, and everything came back."""
     zero = ("lost", "duplicates", "unaccounted_wei")
-    none = ("nonce_gaps", "unread", "not_resumed")
+    none = ("nonce_gaps", "unread", "not_resumed", "stale_broadcasts")
     return not any(answer[name] for name in (*zero, *none)) and answer["accepted"] > 0
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float | None:
-    if not ordered:
-        return None
-    return round(ordered[min(int(share * len(ordered)), len(ordered) - 1)], 2)
-
-
-def _by_kind(resumed: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """Return the median of each kind."""
-    kinds: dict[str, list[float]] = {}
-    for kind, seconds in resumed:
-        kinds.setdefault(kind, []).append(seconds)
-    return {kind: _quantile(sorted(each), 0.5) or 0.0 for kind, each in sorted(kinds.items())}
 
 
 def _tally(words: Any) -> dict[str, int]:

@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from sep_ray.adapters.evm.addresses import BOOKS
+from sep_ray.devnet.funding import fund
 from sep_ray.devnet.postgres import EmbeddedPostgres
+from sep_ray.devnet.rpc import Rpc
 from sep_ray.devnet.valkey import EmbeddedValkey
+from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.points import Point
+from sep_ray.kernel.units import ChainId
 
 ACTORS: Final[Mapping[str, str]] = {
     "executor": "ray::ChainExecutor",
@@ -24,6 +29,8 @@ ACTORS: Final[Mapping[str, str]] = {
 }
 """Kinds of processes of Ray, by the beginning of their titles."""
 PROXY: Final = "sep_ray.devnet.faults"
+GIFT: Final[Mapping[str, int]] = {"WETH": 10**15}
+"""Smallest units that somebody else sends to an account of ours."""
 
 
 class Targets:
@@ -57,6 +64,27 @@ class Targets:
         forgets final blocks is not what any platform promises to survive.
         """
         os.kill(pid, signal.SIGTERM if kind == "chain" else signal.SIGKILL)
+
+    def chain_of(self, kind: str, pid: int) -> int | None:
+        """Return the chain that a node is, or that a proxy stands before; None for other kinds."""
+        for file in (self._state / "chains").glob("*/endpoint.json"):
+            told = json.loads(file.read_text())
+            is_node = kind == "chain" and told["pid"] == pid
+            before_it = kind == "proxy" and f"127.0.0.1:{told['port']} " in _words(pid)
+            if is_node or before_it:
+                return int(file.parent.name)
+        return None
+
+    def give(self, chain_id: int, account: str | None) -> None:
+        """Have somebody else send an account a little WETH, past the proxy."""
+        if account is None:
+            raise Transient("no account has sent anything yet")
+        told = json.loads((self._state / "chains" / str(chain_id) / "endpoint.json").read_text())
+        rpc = Rpc(f"http://127.0.0.1:{told['port']}")
+        try:
+            fund(rpc, BOOKS[ChainId(chain_id)], account, GIFT)
+        finally:
+            rpc.close()
 
     def order(self, point: Point) -> Path:
         """Have the next process that reaches a point die there; the file is gone when it has."""

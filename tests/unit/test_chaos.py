@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.points import Point
 from serve_app.chaos import books, rivals
 from serve_app.chaos.books import compare
+from serve_app.chaos.deck import CARDS, Deck, misbehaviour
+from serve_app.chaos.pausing import Woken
+from serve_app.chaos.resuming import Tally, quantiles
 from serve_app.chaos.run import met
 from serve_app.chaos.targets import Targets, alive
 from tests.fixtures.eventually import eventually
@@ -27,6 +32,7 @@ GOOD: dict[str, Any] = {
     "nonce_gaps": [],
     "unread": [],
     "not_resumed": [],
+    "stale_broadcasts": [],
 }
 
 
@@ -119,3 +125,38 @@ def test_p5_a_broadcast_is_stale_when_another_led_before_and_after(
     rival = rivals.Rival("it", Path("/nowhere"), {}, {}, {pid})
     assert contest._stale(rival, at, 1) is stale
     assert contest._handovers() == 1
+
+
+def test_a_deck_holds_every_kind_as_often_as_it_should() -> None:
+    deck = Deck(random.Random(3))
+    dealt = [deck.deal() for _ in range(5 * sum(CARDS.values()))]
+    assert {kind: dealt.count(kind) for kind in CARDS} == {k: 5 * n for k, n in CARDS.items()}
+    again = Deck(random.Random(3))
+    assert dealt == [again.deal() for _ in dealt]
+    assert dealt[: len(dealt) // 5] != dealt[-len(dealt) // 5 :]
+
+
+def test_a_deck_of_few_kinds_holds_no_others() -> None:
+    deck = Deck(random.Random(3), ["kill_postgres"])
+    assert {deck.deal() for _ in range(7)} == {"kill_postgres"}
+    with pytest.raises(Rejected, match="kill_time"):
+        Deck(random.Random(3), ["kill_time"])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CARDS if kind.startswith("rpc_")])
+def test_a_misbehaviour_ends_by_itself(kind: str) -> None:
+    rule = misbehaviour(kind.removeprefix("rpc_"), random.Random(1))
+    assert kind == f"rpc_{rule['fault']}"
+    assert 1 <= rule["count"] <= 4
+
+
+def test_how_long_it_took_is_told_for_all_and_for_each_kind() -> None:
+    tally = Tally(resumed=[("kill_router", 2.0), ("kill_chain", 9.0), ("kill_router", 4.0)])
+    told = tally.resume_seconds()
+    assert (told["n"], told["p50"], told["p95"]) == (3, 4.0, 9.0)
+    assert told["by_kind"]["kill_router"] == {"n": 2, "p50": 4.0, "p95": 4.0, "worst": 4.0}
+    assert quantiles([]) == {"n": 0, "p50": None, "p95": None, "worst": None}
+
+
+def test_p5_what_is_sent_while_another_leads_is_stale() -> None:
+    assert Woken(10.0, 12.0).stale([9.9, 10.0, 11.9, 12.0]) == [10.0, 11.9]

@@ -24,6 +24,8 @@ HEARTBEAT_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 5.0
 """How long polling stands in before the subscription is tried again, doubled with each failure."""
+LONGEST_POLL_S: Final = 1.0
+"""A node that does not answer is asked as often at least, unless its blocks are slower."""
 SILENT_POLLS: Final = 12
 LEAST_SILENCE_S: Final = 2.0
 """A subscription that is silent for so long is checked against the node."""
@@ -185,5 +187,5 @@ class HeadFeed:
                 failures += 1
                 if failures == 1:
                     log.warning("head_not_read", node=self._rpc.host, why=str(error))
-            pause_s = min(self._poll_s * 2 ** min(failures, 16), LONGEST_PAUSE_S)
+            pause_s = min(self._poll_s * 2 ** min(failures, 16), max(self._poll_s, LONGEST_POLL_S))
             await asyncio.sleep(pause_s)
