@@ -22,7 +22,7 @@ TAKEN_S: Final = 10.0
 """How long a named point is waited for."""
 DEAD_S: Final = 20.0
 """A chain writes its state before it ends."""
-SWALLOWED: Final = 12
+SWALLOWED: Final = 500
 """Sendings a node loses so that a transaction stalls until it is offered more."""
 STARTING: Final = (Point.LEASE_TAKEN, Point.BOOKS_READ)
 """Points that an executor passes when it starts."""
