@@ -87,8 +87,7 @@ def answer_to(market: SnapshotFile, asked: Question) -> dict[str, Any]:
     sold, bought = market.token(asked.sold), market.token(asked.bought)
     began = time.perf_counter()
     request = _request(market, asked, sold, bought)
-    taxed = _taxed(market, sold, bought)
-    found = plan(market.snapshot, request) if taxed is None else taxed
+    found = plan(market.snapshot, request)
     elapsed = round((time.perf_counter() - began) * 1e3, 3)
     if isinstance(found, NoRoute):
         return _none(asked, found, elapsed)
@@ -131,15 +130,6 @@ def _request(market: SnapshotFile, asked: Question, sold: Token, bought: Token) 
         max_splits=asked.splits,
         max_hops=asked.hops,
     )
-
-
-def _taxed(market: SnapshotFile, *tokens: Token) -> NoRoute | None:
-    from sep_ray.routing.reasons import NoRoute, Reason
-
-    for token in tokens:
-        if token.asset.address in market.taxed:
-            return NoRoute(reason=Reason.TRANSFER_FEE, detail=token.symbol)
-    return None
 
 
 def _planned(plan: Plan, elapsed: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from sep_ray.intent.intent import Side
-from sep_ray.kernel.units import MAX_UINT256
+from sep_ray.kernel.units import MAX_UINT256, Asset
 from sep_ray.routing.bound import HOPS, Certificate
 from sep_ray.routing.choice import choose
 from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
@@ -154,10 +154,16 @@ def _nothing(singles: Search) -> NoRoute:
     return NoRoute(reason=next(reasons, Reason.NO_PATH), detail=f"{singles.considered} paths")
 
 
+def _unusable(snapshot: Snapshot, asset: Asset) -> tuple[Reason, Asset] | None:
+    if asset.chain_id != snapshot.chain_id or snapshot.token(asset.address) is None:
+        return Reason.UNKNOWN_TOKEN, asset
+    return (Reason.TRANSFER_FEE, asset) if asset.address in snapshot.taxed else None
+
+
 def _refusal(snapshot: Snapshot, request: RouteRequest) -> NoRoute | None:
-    for asset in (request.sell, request.buy):
-        if asset.chain_id != snapshot.chain_id or snapshot.token(asset.address) is None:
-            return NoRoute(reason=Reason.UNKNOWN_TOKEN, detail=str(asset))
+    wrong = _unusable(snapshot, request.sell) or _unusable(snapshot, request.buy)
+    if wrong is not None:
+        return NoRoute(reason=wrong[0], detail=str(wrong[1]))
     if request.sell == request.buy:
         return NoRoute(reason=Reason.SAME_TOKEN, detail=str(request.sell))
     if request.amount <= 0:

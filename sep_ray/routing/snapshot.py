@@ -20,8 +20,9 @@ class Snapshot:
     `base_fee_wei` is the block's own base fee. `wrapped_native` is the address of the token that
     stands for the chain's coin; without it gas has no price in tokens. `stopped` are pools that
     are not in `pools` because what is known of them cannot be trusted. `means` are mean ticks of
-    V3 pools over the last minutes, by address, weighted by time. The index by token is rebuilt
-    where the snapshot arrives; it does not travel.
+    V3 pools over the last minutes, by address, weighted by time. `taxed` are addresses of tokens
+    that keep a part of what is moved: there is no pool of theirs in `pools`. The index by
+    token is rebuilt where the snapshot arrives; it does not travel.
     """
 
     chain_id: ChainId
@@ -34,6 +35,7 @@ class Snapshot:
     wrapped_native: str | None = None
     stopped: tuple[StoppedPool, ...] = ()
     means: tuple[tuple[str, int], ...] = ()
+    taxed: tuple[str, ...] = ()
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
     _index: Index | None = field(init=False, repr=False, compare=False, default=None)
@@ -52,7 +54,7 @@ class Snapshot:
         return _rebuilt, (
             *(self.chain_id, self.block_number, self.block_hash, self.block_time_s),
             *(self.base_fee_wei, self.pools, self.tokens, self.wrapped_native),
-            *(self.stopped, self.means),
+            *(self.stopped, self.means, self.taxed),
         )
 
     @property
@@ -102,6 +104,7 @@ def _rebuilt(
     wrapped_native: str | None,
     stopped: tuple[StoppedPool, ...],
     means: tuple[tuple[str, int], ...],
+    taxed: tuple[str, ...],
 ) -> Snapshot:
     return Snapshot(
         chain_id=chain_id,
@@ -114,4 +117,5 @@ def _rebuilt(
         wrapped_native=wrapped_native,
         stopped=stopped,
         means=means,
+        taxed=taxed,
     )

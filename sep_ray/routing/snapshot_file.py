@@ -40,10 +40,9 @@ MOST_DECIMALS: Final = 36
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFile:
-    """What a file says. `taxed` are tokens that take a fee when moved; their pools are left out."""
+    """What a file says, and its tokens by name."""
 
     snapshot: Snapshot
-    taxed: frozenset[str]
 
     def token(self, name: str) -> Token:
         """Return the token of a symbol or an address; Rejected when there is none, or several."""
@@ -147,8 +146,9 @@ def read_snapshot(text: str) -> SnapshotFile:
         pools=tuple(p for p in pools.values() if not {p.token0, p.token1} & taxed),
         tokens=tokens,
         wrapped_native=_wrapped_native(top, chain_id, tokens),
+        taxed=tuple(sorted(taxed)),
     )
-    return SnapshotFile(snapshot=snapshot, taxed=frozenset(taxed))
+    return SnapshotFile(snapshot=snapshot)
 
 
 def write_snapshot(snapshot: Snapshot) -> str:

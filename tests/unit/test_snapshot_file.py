@@ -142,7 +142,7 @@ def test_tokens_that_take_a_fee_are_left_out():
     content = file()
     content["tokens"][1]["transfer_fee_bps"] = 100
     found = read_snapshot(json.dumps(content))
-    assert found.taxed == {B}
+    assert found.snapshot.taxed == (B,)
     assert [pool.address for pool in found.snapshot.pools] == ["0x" + "3" * 64]
 
 

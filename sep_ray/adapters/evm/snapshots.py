@@ -22,6 +22,7 @@ from sep_ray.adapters.evm.pool_reads import PoolKey, Slot, parse_state, state_re
 from sep_ray.adapters.evm.rpc import RpcRefused
 from sep_ray.adapters.evm.stop_diagnosis import TRAIL, Call, Rpc, diagnose
 from sep_ray.adapters.evm.tick_windows import read_books
+from sep_ray.adapters.evm.tolls import Tolls
 from sep_ray.execution.ports import Head
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import ChainId, Token
@@ -57,7 +58,9 @@ class SnapshotReader:
         lenses: Lenses,
         multicall: str = MULTICALL3,
         reach_ticks: int = REACH_TICKS,
+        tolls: Tolls | None = None,
     ) -> None:
+        """`tolls` tells which tokens keep a part of what is moved: their pools are left out."""
         self._rpc = rpc
         self._chain_id = chain_id
         self._tokens = tuple(tokens)
@@ -65,6 +68,8 @@ class SnapshotReader:
         self._lenses = lenses
         self._multicall = multicall
         self._reach = reach_ticks
+        self._tolls = tolls
+        self._taxed: tuple[str, ...] = ()
         self._pools = {key.address: Followed(key) for key in pools}
         self._filters = list(log_filters(pools, lenses))
         self._trail: dict[int, str] = {}
@@ -88,6 +93,8 @@ class SnapshotReader:
             self._trail[head.number] = head.hash
             await self._return(head)
             await self._widen(head)
+            if self._tolls is not None:
+                self._taxed = await self._tolls.taxed(head)
         except RpcRefused as refused:  # nodes word "I do not have that block" as they please
             raise Transient("block cannot be read", block=head.hash, why=str(refused)) from None
         self._last = self._snapshot(head)
@@ -307,7 +314,8 @@ class SnapshotReader:
             block_hash=head.hash,
             block_time_s=head.timestamp,
             base_fee_wei=head.base_fee_wei,
-            pools=tuple(pool for pool in found if pool is not None),
+            pools=tuple(pool for pool in found if pool is not None and self._free(pool)),
+            taxed=self._taxed,
             tokens=self._tokens,
             wrapped_native=self._wrapped_native,
             stopped=tuple(each.stop for each in self._pools.values() if each.stop is not None),
@@ -317,6 +325,9 @@ class SnapshotReader:
                 if each.usable and each.mean is not None
             ),
         )
+
+    def _free(self, pool: Pool) -> bool:
+        return pool.token0 not in self._taxed and pool.token1 not in self._taxed
 
     def _pool(self, followed: Followed, head: Head) -> Pool | None:
         try:

@@ -16,6 +16,7 @@ from sep_ray.adapters.evm.evidence import EvmEvidence
 from sep_ray.adapters.evm.followed import Lenses
 from sep_ray.adapters.evm.reading import EvmReader
 from sep_ray.adapters.evm.snapshots import SnapshotReader
+from sep_ray.adapters.evm.tolls import Tolls
 from sep_ray.engine.executor import World
 from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.rules import ChainRules
@@ -113,6 +114,13 @@ async def open_world(
             wrapped_native=book.weth,
             lenses=lenses_of(book),
             multicall=book.multicall3,
+            tolls=Tolls(
+                way.node,
+                [token.asset.address for token in tokens],
+                pools,
+                book.v4_pools,
+                book.multicall3,
+            ),
         )
         yield World(
             chain=chain,
