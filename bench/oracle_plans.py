@@ -53,7 +53,7 @@ def random_request(snapshot: Snapshot, chance: random.Random) -> RouteRequest:
     counted = sell.address if side is Side.SELL else buy.address
     pools = [p for p in snapshot.pools if counted in (p.token0, p.token1)]
     depth = chance.choice(pools).depth(counted)
-    splits = side is Side.SELL or (bool(venues) and Venue.UNISWAP_V2 not in venues)
+    exact = frozenset(venues or Venue) - {Venue.UNISWAP_V2}
     return RouteRequest(
         sell=sell,
         buy=buy,
@@ -64,7 +64,8 @@ def random_request(snapshot: Snapshot, chance: random.Random) -> RouteRequest:
         gas_price_wei=chance.choice([0, 0, snapshot.base_fee_wei]),
         venues=frozenset(venues),
         mix_venues=side is Side.SELL,
-        max_splits=chance.choice([2, 4]) if splits else 1,
+        max_splits=chance.choice([2, 4]) if side is Side.SELL or exact else 1,
+        split_venues=frozenset() if side is Side.SELL else exact,
         max_hops=chance.choice([2, 3]),
         max_gas=MOST_GAS,
         certify=False,

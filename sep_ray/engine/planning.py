@@ -79,12 +79,13 @@ class Trade:
     ) -> RouteRequest:
         """Return it as routing is asked; `data` is what a rollup charges for its bytes.
 
-        A purchase never mixes venues, and is split only where V2 is left out: no router call
-        fixes an output across two families, or through V2 pairs beside other legs.
+        A purchase never mixes venues within a leg, and its legs are several only without V2: no
+        router call fixes an output across two families, or through V2 pairs beside other legs
+        (they give what the input buys, a few units more than was asked).
         """
         bounds = self.constraints
         selling = self.side is Side.SELL
-        splits = selling or (bounds.venues and Venue.UNISWAP_V2 not in bounds.venues)
+        exact = (bounds.venues or frozenset(Venue)) - {Venue.UNISWAP_V2}
         return RouteRequest(
             sell=self.sell,
             buy=self.buy,
@@ -97,7 +98,8 @@ class Trade:
             venues=bounds.venues,
             max_gas=bounds.max_gas,
             mix_venues=mix_venues and selling,
-            max_splits=MAX_SPLITS if splits else 1,
+            max_splits=MAX_SPLITS if selling or exact else 1,
+            split_venues=frozenset() if selling else exact,
             max_hops=MAX_HOPS,
             data_gas=data.gas,
             data_wei=data.wei,

@@ -19,7 +19,8 @@ class RouteRequest:
     `deadline_s` is Unix seconds. Empty `venues` allows every venue; `hubs` None allows every
     token between the two. `max_gas` is gas units. `mix_venues` lets a path pass through pools of
     several families: what the chain's routers can do is for the caller to know. At most
-    `max_splits` legs side by side, each through at most `max_hops` pools (1 to 4). `certify` asks
+    `max_splits` legs side by side, each through at most `max_hops` pools (1 to 4); where there are
+    several, only through `split_venues` (empty: as for one). `certify` asks
     for the upper bound as well. `data_gas` and `data_wei` are what a rollup charges for the
     transaction's bytes: inside its gas, and beside it.
     """
@@ -37,6 +38,7 @@ class RouteRequest:
     hubs: frozenset[str] | None = None
     mix_venues: bool = False
     max_splits: int = 1
+    split_venues: frozenset[str] = frozenset()
     max_hops: int = 2
     certify: bool = True
     data_gas: int = 0

@@ -11,7 +11,7 @@ bad model costs no more than the width of a tie.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -140,6 +140,8 @@ def _split(desk: _Desk, whole: Optimum | None, items: Sequence[Candidate]) -> Ca
     request = desk.request
     if request.max_splits < 2:
         return None
+    if request.split_venues:
+        request, whole = replace(request, venues=request.split_venues), None
     if whole is None or request.max_hops < HOPS or not request.mix_venues:
         whole = optimum(desk.snapshot, request, mixing=request.mix_venues, hops=request.max_hops)
     if whole is None:

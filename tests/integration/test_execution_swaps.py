@@ -118,6 +118,7 @@ async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
             await at.add("USDC", "WETH", 10**17, side=Side.BUY, constraints=v2),
             await at.add("USDC", "WETH", 10**17, side=Side.BUY, constraints=v3),
             await at.add("USDC", "WBTC", 10**6, side=Side.BUY),
+            await at.add("USDC", "WETH", 12 * 10**18, side=Side.BUY),
         ]
         await at.executor.turn()
         await at.tick()
@@ -128,8 +129,9 @@ async def test_swaps_give_to_the_wei_what_was_quoted(new_chains, chain_id):
             assert variable == step.quoted, step
             fixed = step.sold if step.side is Side.SELL else step.bought
             assert fixed == step.amount
-        started = (await at.store.stream(f"step/{steps[0]}"))[1].event
-        assert len(json.loads(started.plan)["legs"]) > 1
+        for step_id in (steps[0], steps[-1]):
+            started = (await at.store.stream(f"step/{step_id}"))[1].event
+            assert len(json.loads(started.plan)["legs"]) > 1
         await the_same_again(at, steps)
         await at.reconcile()
         await at.tick(2)

@@ -201,6 +201,20 @@ def test_venues_bound_the_search():
     assert {hop.venue for hop in only.route.legs[0].path.hops} == {Venue.UNISWAP_V2}
 
 
+def test_several_legs_keep_to_the_venues_that_allow_several():
+    other = v3_pool(price=Q96, positions=[(-6_000, 6_000, 60 * E21)], address="0x" + "6" * 40)
+    market = snapshot(v2_pool(110 * E21, 110 * E21, address="0x" + "1" * 40), DEEP, other)
+    wanted = purchase(5 * E21, max_splits=4)
+    free = planned(plan(market, wanted))
+    assert Venue.UNISWAP_V2 in {hop.venue for hop in free.route.hops}
+    assert len(free.route.legs) == 3
+    only = planned(plan(market, replace(wanted, split_venues=frozenset({"uniswap-v3"}))))
+    assert [hop.venue for hop in only.route.hops] == [Venue.UNISWAP_V3] * 2
+    single = planned(plan(market, replace(wanted, max_splits=1)))
+    assert free.amount_in < only.amount_in < single.amount_in
+    assert only.amount_out == wanted.amount
+
+
 def test_p13_the_order_of_pools_does_not_decide():
     one = snapshot(DIRECT, FIRST, SECOND, DEEP, native=B)
     other = snapshot(DEEP, SECOND, FIRST, DIRECT, native=B)
