@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +65,7 @@ class IntentRouterShell:
                 slicer=ModelSlicer(slicer),
                 on_end=_count,
                 on_ready=ExecutorHints().give,
+                holder=f"{socket.gethostname()}/{os.getpid()}",
             )
             self._host.running()
             await self._router.run(stop)

@@ -133,8 +133,10 @@ class FactSource:
         if self._underway is not None:
             for strategy_id in sorted({i.strategy_id for i in intents}):
                 coming_by[strategy_id] = await coming(self._underway, strategy_id, known.worth)
-        edges = {i.id: await self._edges(known, i, now) for i in intents if len(i.chains) > 1}
-        return replace(known, coming=coming_by, edges=edges)
+        over = [i for i in intents if len(i.chains) > 1]
+        edges = await asyncio.gather(*(self._edges(known, each, now) for each in over))
+        named = {each.id: found for each, found in zip(over, edges, strict=True)}
+        return replace(known, coming=coming_by, edges=named)
 
     async def _edges(self, known: Known, intent: Intent, now: Millis) -> Sequence[Edge]:
         assets = sorted({asset for t in intent.targets for asset in (t.asset, *t.pooled)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Final
 from uuid import UUID
@@ -34,6 +35,7 @@ from sep_ray.decomposition.step import (
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
 from sep_ray.engine.ports import Model, Slicer
+from sep_ray.engine.turnstile import Turnstile
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import (
     TERMINAL,
@@ -51,7 +53,15 @@ from sep_ray.intent.states import (
     reopening,
 )
 from sep_ray.journal.ports import Store
-from sep_ray.journal.records import Append, Commit, Event, State, VersionConflict
+from sep_ray.journal.records import (
+    Append,
+    Commit,
+    Event,
+    Fence,
+    LeaseLost,
+    State,
+    VersionConflict,
+)
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import ChainId
@@ -70,6 +80,8 @@ IDLE_S: Final = 5.0
 """The longest sleep; a missed wake-up costs no more than this."""
 REMEMBERED: Final = 10_000
 """Intents of which it is known that they were looked at; to forget them costs a second look."""
+HELD_UP_S: Final = 0.2
+"""After which it is tried again where another router was deciding."""
 STOPPABLE: Final = frozenset({StepStatus.PENDING, StepStatus.READY})
 """Steps that have reserved nothing and can end at once."""
 REOPENING: Final = frozenset({Status.COMPLETED, Status.PARTIALLY_COMPLETED})
@@ -102,9 +114,13 @@ class IntentRouter:
         slicer: Slicer,
         on_end: Callable[[IntentRecord], None],
         on_ready: Callable[[ChainId], None],
+        holder: str,
     ) -> None:
-        """`on_end` hears of each intent that ended, `on_ready` of chains with steps to take."""
+        """`on_end` hears of each intent that ended, `on_ready` of chains with steps to take;
+        `holder` names this router among all that live at the same time."""
         self._store = store
+        self._turnstile = Turnstile(store, holder)
+        self._held_up: set[UUID] = set()
         self._clock = clock
         self._facts = facts
         self._prioritizer = prioritizer
@@ -151,9 +167,12 @@ class IntentRouter:
                 await asyncio.sleep(max(0.0, began + pace - loop.time()))
 
     async def turn(self) -> int:
-        """Decide for up to BATCH touched intents; return how many were open."""
+        """Decide for up to BATCH touched intents; return how many were open, without those that
+        another router holds up."""
         self._hinted.clear()
         now = self._clock.now()
+        self._touched.update(dict.fromkeys(sorted(self._held_up)))
+        self._held_up.clear()
         batch = list(self._touched)[:BATCH]
         for intent_id in batch:
             del self._touched[intent_id]
@@ -165,7 +184,7 @@ class IntentRouter:
         await self._continue([r for r in records if r.status is not Status.ACCEPTED], now)
         while self._ready:
             self._on_ready(self._ready.pop())
-        return len(records)
+        return len(records) - len(self._held_up)
 
     async def catch_up(self) -> None:
         """Read the journal to its end and mark what needs a look; for drivers without `run`."""
@@ -178,7 +197,14 @@ class IntentRouter:
         late = [r for r in accepted if now >= r.intent.deadline]
         waiting = [r for r in accepted if now < r.intent.deadline]
         commits = [_intent_commit(r, IntentExpired(reason=Reason.DEADLINE), (), now) for r in late]
-        waiting = self._one_rebalance_each(waiting)
+        await asyncio.gather(*map(self._write, commits))
+        try:
+            await self._decide(await self._admitted(self._one_rebalance_each(waiting)), now)
+        finally:
+            await self._turnstile.leave()
+
+    async def _decide(self, waiting: Sequence[IntentRecord], now: Millis) -> None:
+        commits = []
         if waiting:
             known = await self._facts.gather([r.intent for r in waiting], now)
             slices = await self._slicer.slices([r.intent for r in waiting], known)
@@ -186,8 +212,22 @@ class IntentRouter:
             for ranked, source in await self._rank(waiting, known, now):
                 record = by_id[ranked.id]
                 event, steps = _decomposed(record, ranked, source, known, slices, now)
-                commits.append(_intent_commit(record, event, steps, now))
+                commit = _intent_commit(record, event, steps, now)
+                commits.append(replace(commit, fence=self._fence(record)))
         await asyncio.gather(*map(self._write, commits))
+
+    async def _admitted(self, waiting: Sequence[IntentRecord]) -> list[IntentRecord]:
+        """Return those that no other router may be deciding about at the same time."""
+        wide = [r for r in waiting if r.intent.type is IntentType.REBALANCE]
+        free = await self._turnstile.enter(r.intent.strategy_id for r in wide)
+        held_up = {r.intent.id for r in wide if r.intent.strategy_id not in free}
+        self._held_up |= held_up
+        return [r for r in waiting if r.intent.id not in held_up]
+
+    def _fence(self, record: IntentRecord) -> Fence | None:
+        if record.intent.type is not IntentType.REBALANCE:
+            return None
+        return self._turnstile.fence(record.intent.strategy_id)
 
     def _one_rebalance_each(self, waiting: Sequence[IntentRecord]) -> list[IntentRecord]:
         """Return those to decide on now: of a strategy's rebalances the oldest, because each is to
@@ -241,7 +281,7 @@ class IntentRouter:
         reached(Point.DECIDED)
         try:
             await self._store.commit(commit)
-        except VersionConflict:
+        except (VersionConflict, LeaseLost):
             self.hint([commit.appends[0].correlation_id])
             return
         reached(Point.RECORDED)
@@ -258,6 +298,7 @@ class IntentRouter:
             return
         due = await self._store.next_due()
         left_s = IDLE_S if due is None else max(0.0, (due - self._clock.now()) / 1_000)
+        left_s = min(left_s, HELD_UP_S) if self._held_up else left_s
         tail = asyncio.ensure_future(self._store.tail(self._seen, BATCH, min(left_s, IDLE_S)))
         others = [asyncio.ensure_future(event.wait()) for event in (self._hinted, stop)]
         await asyncio.wait([tail, *others], return_when=asyncio.FIRST_COMPLETED)

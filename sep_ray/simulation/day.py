@@ -261,6 +261,7 @@ class Day:
             slicer=_NoSlicer(),
             on_end=lambda record: None,
             on_ready=lambda chain_id: None,
+            holder=process.name,
         )
         await router.run(asyncio.Event())
 

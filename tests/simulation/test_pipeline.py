@@ -47,6 +47,7 @@ def pipeline(sim: Sim) -> Pipeline:
         slicer=ModelSlicer(MODELS["slice"]),
         on_end=lambda record: None,
         on_ready=lambda chain_id: None,
+        holder="router",
     )
     return Pipeline(store=sim.store, clock=sim.clock, router=router, executors=[sim.executor])
 

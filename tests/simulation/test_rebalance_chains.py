@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +14,10 @@ from sep_ray.decomposition.step import StepKind, StepStatus
 from sep_ray.engine.facts import FactSource
 from sep_ray.engine.router import IntentRouter
 from sep_ray.engine.slicing import ModelSlicer
+from sep_ray.engine.turnstile import TTL_MS
 from sep_ray.intent.intent import Constraints, Intent, IntentType, Target
 from sep_ray.intent.states import IntentRecord, Reason, Status
-from sep_ray.journal.records import Submission
+from sep_ray.journal.records import Commit, Submission
 from sep_ray.kernel.units import PPM, Asset, ChainId, Ppm
 from sep_ray.pipeline import Pipeline
 from sep_ray.portfolio.ledger import Bucket
@@ -40,7 +42,17 @@ class World(TwoChains):
 
     def __init__(self, bridges: Mapping[str, tuple[Family, Knobs]]) -> None:
         super().__init__(bridges)
-        self.router = IntentRouter(
+        self.router = self.router_of("router")
+        self.platform = Pipeline(
+            store=self.store,
+            clock=self.clock,
+            router=self.router,
+            executors=list(self.executors.values()),
+        )
+
+    def router_of(self, holder: str) -> IntentRouter:
+        """Return a router of another process."""
+        return IntentRouter(
             store=self.store,
             clock=self.clock,
             facts=FactSource(
@@ -52,16 +64,26 @@ class World(TwoChains):
             slicer=ModelSlicer(MODELS["slice"]),
             on_end=lambda record: None,
             on_ready=lambda chain_id: None,
-        )
-        self.platform = Pipeline(
-            store=self.store,
-            clock=self.clock,
-            router=self.router,
-            executors=list(self.executors.values()),
+            holder=holder,
         )
 
     async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
         return self.executors[chain_id].snapshot
+
+    def overlap(self) -> list[int]:
+        """Let facts take a while, so that routers overlap; count the gatherings of a rebalance."""
+        found: list[int] = []
+        read = self.store.page_of_intents
+
+        async def slowly(*asked: Any) -> Any:
+            answer = await read(*asked)
+            found.append(len(answer))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return answer
+
+        self.store.page_of_intents = slowly
+        return found
 
     async def ask(self, targets: tuple[Target, ...], **more: Any) -> IntentRecord:
         """Submit a rebalance and let the router decide."""
@@ -173,6 +195,71 @@ async def test_a_second_rebalance_while_one_is_in_flight_bridges_nothing() -> No
     assert len(transfers) == 1
     assert transfers[0].departed == 40_000 * DOLLAR
     await world.tick(6)
+    await world.check()
+
+
+@pytest.mark.parametrize("routers", [2, 5])
+async def test_p5_routers_that_decide_at_once_bridge_once(routers: int) -> None:
+    """Several processes decide two rebalances of one strategy: one decomposition has steps."""
+    world = World({"twin": (Family.FILL, Knobs(latency_s=3))})
+    await world.ready({NEAR: {"USDC": 100_000 * DOLLAR}, FAR: {"USDC": 20_000 * DOLLAR}})
+    targets = (
+        Target(asset=USDC, weight=Ppm(500_000)),
+        Target(asset=FAR_USDC, weight=Ppm(500_000)),
+    )
+    many = [world.router_of(f"router-{n}") for n in range(routers)]
+    asked = [(await world.ask(targets)).intent for _ in range(2)]
+    gathered = world.overlap()
+    for each in many:
+        await each.start()
+    for _ in range(6):
+        await asyncio.gather(*(each.turn() for each in many))
+        world.clock.advance(50)
+    steps = await world.store.steps_of([each.id for each in asked])
+    assert len(steps) == 1
+    assert len(gathered) >= 2, "both rebalances were decided about"
+    for intent in asked:
+        await world.end(intent)
+    assert len(await world.transfers()) == 1
+    await world.check()
+
+
+async def test_p5_a_decision_under_a_lost_lease_does_not_count() -> None:
+    """A router stands still between its facts and its record; another decides meanwhile."""
+    world = World({"twin": (Family.FILL, Knobs(latency_s=3))})
+    await world.ready({NEAR: {"USDC": 100_000 * DOLLAR}, FAR: {"USDC": 20_000 * DOLLAR}})
+    targets = (
+        Target(asset=USDC, weight=Ppm(500_000)),
+        Target(asset=FAR_USDC, weight=Ppm(500_000)),
+    )
+    first = (await world.ask(targets)).intent
+    slow, quick = world.router_of("slow"), world.router_of("quick")
+    await slow.start()
+    going = asyncio.Event()
+    commit = world.store.commit
+
+    async def held(what: Commit) -> Any:
+        if what.fence is not None and what.fence.epoch == 1:
+            going.set()
+            await resume.wait()
+        return await commit(what)
+
+    resume = asyncio.Event()
+    world.store.commit = held
+    stuck = asyncio.create_task(slow.turn())
+    async with asyncio.timeout(5):
+        await going.wait()
+    world.clock.advance(TTL_MS + 1)
+    second = (await world.ask(targets)).intent
+    await quick.start()
+    await quick.turn()
+    resume.set()
+    await stuck
+    assert len(await world.store.steps_of([first.id, second.id])) == 1
+    await slow.turn()
+    for intent in (first, second):
+        await world.end(intent)
+    assert len(await world.transfers()) == 1
     await world.check()
 
 

@@ -78,6 +78,7 @@ class World:
             slicer=TwoSlices(),
             on_end=lambda record: self.ended.append(record.intent.id),
             on_ready=lambda chain_id: None,
+            holder="router",
         )
 
     async def submit(self, intent: Intent) -> UUID:
