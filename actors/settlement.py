@@ -11,6 +11,7 @@ from ray.actor import ActorClass, ActorProxy
 from actors.control import living_actor, with_control
 from actors.hints import ExecutorHints
 from actors.host import EngineHost
+from actors.market import ActorMarket
 from actors.names import SETTLEMENT
 from sep_ray.adapters import metrics
 from sep_ray.bootstrap.bridges import open_settlement
@@ -33,7 +34,8 @@ class SettlementManagerShell:
     async def _main(self, stop: asyncio.Event) -> None:
         async with open_store(self._settings, SystemClock()) as store:
             hints = ExecutorHints().give
-            opened = open_settlement(self._settings, store, hints, metrics.ProcessMeter())
+            market = ActorMarket(SystemClock())
+            opened = open_settlement(self._settings, store, hints, metrics.ProcessMeter(), market)
             async with opened as manager:
                 self._manager = manager
                 self._host.running()

@@ -11,8 +11,10 @@ from dataclasses import fields, replace
 from sep_ray.adapters.bridges.world import BridgeTerms, ServiceUrls, open_bridges
 from sep_ray.adapters.evm.addresses import BOOKS
 from sep_ray.adapters.evm.world import open_chain
-from sep_ray.bootstrap.chain import CHAINS, profile, signers
+from sep_ray.bootstrap.chain import CHAINS, NUMERAIRES, profile, signers
 from sep_ray.engine.departing import Crossings, Far
+from sep_ray.engine.ports import Market
+from sep_ray.engine.proving import Prices
 from sep_ray.engine.rules import Meter
 from sep_ray.engine.settlement import SettlementManager, SettlementRules, SettlementStore
 from sep_ray.kernel.clock import SteadyClock, SystemClock
@@ -65,6 +67,7 @@ async def open_settlement(
     store: SettlementStore,
     on_claim: Callable[[ChainId], None],
     meter: Meter,
+    market: Market,
 ) -> AsyncIterator[SettlementManager]:
     """Connect to all chains and bridges and put the settlement together."""
     async with AsyncExitStack() as stack:
@@ -85,6 +88,8 @@ async def open_settlement(
             holder=f"{socket.gethostname()}/{os.getpid()}",
             on_claim=on_claim,
             meter=meter,
+            prices=Prices(market=market, numeraires=NUMERAIRES),
+            words=chains,
         )
 
 

@@ -27,6 +27,7 @@ from sep_ray.engine.leadership import Leadership
 from sep_ray.engine.netter import Netter
 from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
 from sep_ray.engine.ports import Model
+from sep_ray.engine.proving import worth_of
 from sep_ray.engine.retrying import Retrier
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Round, Sender, SendingStore
@@ -53,9 +54,9 @@ from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
-from sep_ray.kernel.units import Asset, Rounding
+from sep_ray.kernel.units import Asset
 from sep_ray.routing.plan import Plan
-from sep_ray.routing.prices import Ratio, convert, mid_price
+from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 
@@ -240,13 +241,7 @@ class ChainExecutor:
         return {asset: mid for asset, mid in found.items() if not isinstance(mid, NoRoute)}
 
     def _worth(self, asset: Asset, units: int) -> int | None:
-        numeraire, snapshot = self._rules.numeraire, self.snapshot
-        if asset == numeraire:
-            return units
-        mid = mid_price(snapshot, asset, numeraire) if snapshot and numeraire else None
-        if mid is None or isinstance(mid, NoRoute):
-            return None
-        return convert(units, mid, Rounding.UP)
+        return worth_of(asset, units, self.snapshot, self._rules.numeraire)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then follow heads and hints until told to stop; leases are given back."""

@@ -16,10 +16,11 @@ import structlog
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.finality import FinalityRule
+from sep_ray.engine.proving import Prices, Prover
 from sep_ray.engine.rules import Meter, NoMeter
 from sep_ray.engine.settlement_booking import booked, confirming, repaired
 from sep_ray.execution.attempt import TERMINAL as SPENT
-from sep_ray.execution.ports import Chain, Head
+from sep_ray.execution.ports import Chain, Finality, Head
 from sep_ray.journal.ports import Attempts, Journal, Leases, Steps, Transfers
 from sep_ray.journal.records import Commit, Lease, LeaseLost, VersionConflict
 from sep_ray.kernel.clock import Clock, Millis
@@ -35,7 +36,6 @@ from sep_ray.settlement.transfer import (
     OUTSTANDING,
     ArrivalFinalized,
     ArrivalWithdrawn,
-    Proof,
     Transfer,
     TransferEvent,
     TransferStatus,
@@ -61,8 +61,8 @@ class SettlementStore(Journal, Steps, Attempts, Transfers, Leases, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementRules:
-    """`finality`: how deep an arrival must be for its step to rest on it, and to be final, by
-    chain (without regard to its worth: the worth was asked for where it departed)."""
+    """`finality`: how deep an arrival of some worth must be for its step to rest on it, and an
+    arrival or a refund to be final, by chain."""
 
     finality: Mapping[ChainId, FinalityRule]
     patience: Patience = field(default_factory=Patience)
@@ -85,12 +85,16 @@ class SettlementManager:
         holder: str,
         on_claim: Callable[[ChainId], None],
         meter: Meter | None = None,
+        prices: Prices | None = None,
+        words: Mapping[ChainId, Finality] | None = None,
     ) -> None:
-        """`on_claim` hears of chains whose executor has a claim to send."""
+        """`on_claim` hears of chains whose executor has a claim to send; `prices` and `words` are
+        what a Prover has of them."""
         self._store = store
         self._bridges = {bridge.traits.name: bridge for bridge in bridges}
         self._chains = chains
         self._rules = rules
+        self._prover = Prover(chains=chains, rules=rules.finality, prices=prices, words=words or {})
         self._clock = clock
         self._steady = steady
         self._holder = holder
@@ -173,10 +177,11 @@ class SettlementManager:
     ) -> Circumstances:
         now = self._clock.now()
         if isinstance(seen, Arrived | Refunded):
-            stands, depth = await self._depth(seen.proof, heads)
-            final = depth >= self._rules.finality[seen.proof.chain_id].last
+            asset = seen.asset if isinstance(seen, Arrived) else transfer.source
+            head = heads[seen.proof.chain_id]
+            found = await self._prover.judge(seen.proof, asset, seen.units, head)
             observed = isinstance(seen, Arrived) and await self._observed(transfer, seen)
-            return Circumstances(now=now, stands=stands, final=final, observed=observed)
+            return Circumstances(now=now, stands=found.stands, final=found.final, observed=observed)
         return Circumstances(now=now, claim_over=await self._claim_over(transfer))
 
     async def _claim_over(self, transfer: Transfer) -> str:
@@ -200,18 +205,19 @@ class SettlementManager:
 
     async def _mind(self, transfer: Transfer, heads: Mapping[ChainId, Head]) -> None:
         """Withdraw a credit whose block has gone; make final what is deep enough."""
-        if transfer.arrival is None:
+        if transfer.arrival is None or transfer.arrived_asset is None:
             return
-        stands, depth = await self._depth(transfer.arrival, heads)
-        rule = self._rules.finality[transfer.arrival.chain_id]
-        number = heads[transfer.arrival.chain_id].number
-        if not stands:
+        head = heads[transfer.arrival.chain_id]
+        found = await self._prover.judge(
+            transfer.arrival, transfer.arrived_asset, transfer.arrived, head
+        )
+        if not found.stands:
             gone = ArrivalWithdrawn(block_hash=transfer.arrival.block_hash)
             await self._write(transfer, (gone,))
-        elif depth >= rule.last:
-            await self._write(transfer, (ArrivalFinalized(block_number=number),))
-        elif depth >= rule.depth(0):
-            await self._confirm(transfer, number)
+        elif found.final:
+            await self._write(transfer, (ArrivalFinalized(block_number=head.number),))
+        elif found.confirmed:
+            await self._confirm(transfer, head.number)
 
     async def _confirm(self, transfer: Transfer, number: int) -> None:
         """Let the step rest on an arrival that is deep enough for that."""
@@ -219,13 +225,6 @@ class SettlementManager:
         commit = confirming(transfer, step, number, self._clock.now(), self._fence())
         if commit is not None:
             await self._store.commit(commit)
-
-    async def _depth(self, proof: Proof, heads: Mapping[ChainId, Head]) -> tuple[bool, int]:
-        """Return whether a proof's block is part of its chain, and how many stand on it."""
-        head = heads[proof.chain_id]
-        (header,) = await self._chains[proof.chain_id].headers([proof.block_number])
-        stands = header is not None and header.hash == proof.block_hash
-        return stands, head.number - proof.block_number
 
     async def _blind(self, transfer: Transfer, why: str) -> None:
         event = blind(transfer, self._clock.now(), why, self._rules.patience)

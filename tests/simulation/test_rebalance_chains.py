@@ -18,10 +18,9 @@ from sep_ray.engine.turnstile import TTL_MS
 from sep_ray.intent.intent import Constraints, Intent, IntentType, Target
 from sep_ray.intent.states import IntentRecord, Reason, Status
 from sep_ray.journal.records import Commit, Submission
-from sep_ray.kernel.units import PPM, Asset, ChainId, Ppm
+from sep_ray.kernel.units import PPM, Asset, Ppm
 from sep_ray.pipeline import Pipeline
 from sep_ray.portfolio.ledger import Bucket
-from sep_ray.routing.snapshot import Snapshot
 from tests.fixtures.bridging import DOLLAR, ETHER, FAR, NEAR, assets
 from tests.fixtures.two_chains import TwoChains
 
@@ -66,9 +65,6 @@ class World(TwoChains):
             on_ready=lambda chain_id: None,
             holder=holder,
         )
-
-    async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
-        return self.executors[chain_id].snapshot
 
     def overlap(self) -> list[int]:
         """Let facts take a while, so that routers overlap; count the gatherings of a rebalance."""
@@ -210,8 +206,8 @@ async def test_p5_routers_that_decide_at_once_bridge_once(routers: int) -> None:
     many = [world.router_of(f"router-{n}") for n in range(routers)]
     asked = [(await world.ask(targets)).intent for _ in range(2)]
     gathered = world.overlap()
-    for each in many:
-        await each.start()
+    for n, each in enumerate(many):
+        each.hint([asked[n % 2].id])
     for _ in range(6):
         await asyncio.gather(*(each.turn() for each in many))
         world.clock.advance(50)

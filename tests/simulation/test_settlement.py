@@ -9,13 +9,14 @@ import pytest
 from sep_ray.adapters.memory.bridge import Family, Knobs
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.departing import Departer
+from sep_ray.engine.finality import FinalityRule
 from sep_ray.intent.states import Reason
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Bucket
 from sep_ray.settlement.choice import State
 from sep_ray.settlement.transfer import TransferStatus
 from tests.fixtures.bridging import DOLLAR, FAR, NEAR, assets
-from tests.fixtures.two_chains import TwoChains
+from tests.fixtures.two_chains import DEPTH, TwoChains
 
 USDC, FAR_USDC = assets(NEAR)[2], assets(FAR)[2]
 WETH, FAR_WETH = assets(NEAR)[1], assets(FAR)[1]
@@ -193,6 +194,27 @@ async def test_p7_an_arrival_that_is_reorganised_is_taken_back() -> None:
     names = [type(r.event).__name__ for r in await world.store.stream(credited.stream_id)]
     assert names.count("ArrivalIncluded") == 2
     assert "ArrivalWithdrawn" in names
+    await world.check()
+
+
+@pytest.mark.parametrize(("units", "blocks"), [(100 * DOLLAR, 2), (SENT, 6)])
+async def test_p7_confirmations_of_an_arrival_scale_with_its_worth(units: int, blocks: int) -> None:
+    """One more for every 2,000 dollars: the step rests on a large arrival later."""
+    world = TwoChains({"twin": (Family.FILL, Knobs())})
+    world.finality = FinalityRule(
+        confirmations=2, value_step=2_000 * DOLLAR, most=20, reorg_depth=DEPTH
+    )
+    world.start("first")
+    await world.ready(HELD)
+    await world.bridge(USDC, FAR_USDC, units)
+    credited = await world.until(S.ARRIVAL_INCLUDED)
+    assert credited.arrival is not None
+    while not (await world.store.step(world.steps[0])).final:
+        await world.tick()
+    head = world.chains[FAR].newest.head
+    assert head.number - credited.arrival.block_number == blocks
+    await world.until(S.ARRIVED)
+    assert world.chains[FAR].newest.head.number - credited.arrival.block_number >= DEPTH
     await world.check()
 
 
