@@ -19,6 +19,7 @@ from sep_ray.adapters import metrics
 from sep_ray.bootstrap.bridges import bridges_of, crossings_of
 from sep_ray.bootstrap.chain import open_executor
 from sep_ray.bootstrap.store import open_store
+from sep_ray.decomposition.step import Step
 from sep_ray.engine.executor import ChainExecutor
 from sep_ray.engine.planning import Trade
 from sep_ray.kernel.clock import SystemClock
@@ -30,6 +31,7 @@ from sep_ray.routing.plan import Plan
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
 from sep_ray.settings import Settings
+from sep_ray.settlement.choice import Chosen, NoBridge
 
 QUOTE_S = 5.0
 PUBLISH_S = 2.0
@@ -86,6 +88,14 @@ class ChainExecutorShell:
         if self._executor is None:
             raise Transient("the chain is not being read yet", chain_id=self._chain_id)
         return self._host.call(self._executor.quote(trade), QUOTE_S)
+
+    @ray.method
+    def weigh(self, step: Step) -> Chosen | NoBridge:
+        """Choose the bridge of a step as things stand, without sending it; Transient while there
+        is no market."""
+        if self._executor is None:
+            raise Transient("the chain is not being read yet", chain_id=self._chain_id)
+        return self._host.call(self._executor.weigh(step), QUOTE_S)
 
     @ray.method(concurrency_group="control")
     def status(self) -> Mapping[str, Any]:

@@ -360,32 +360,6 @@ class AllocationAnswer(Answer):
     seq: int
 
 
-class PlanStep(Answer):
-    """What one swap would do now."""
-
-    sell: AmountAnswer
-    buy: AmountAnswer
-    limit: AmountAnswer | None = Field(description="The worst that would be accepted on chain")
-    path: list[str]
-    gas: int
-    impact_bp: float
-    upper_bound: AmountAnswer | None = Field(
-        description="The most that any route over the same pools could give, before gas"
-    )
-    gap_bp: float | None = Field(description="How far `buy` stays behind the upper bound")
-    due: int
-    detail: str
-
-
-class PlanAnswer(Answer):
-    """What would happen now; nothing is recorded or reserved."""
-
-    block_number: int | None
-    wanted: str
-    steps: list[PlanStep]
-    refused: str | None = Field(description="Why it would not be done, or null")
-
-
 class StrategyAnswer(Answer):
     """A registered strategy."""
 

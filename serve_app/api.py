@@ -43,6 +43,7 @@ from serve_app.health import Health
 from serve_app.live import live_events
 from serve_app.openapi import body, describe
 from serve_app.parts import Parts
+from serve_app.plan_answers import PlanAnswer
 from serve_app.problems import Problem, Wrong
 from serve_app.ranges import path
 from serve_app.respond import problem_response, send_problem
@@ -75,7 +76,7 @@ OPERATIONS: Final = (
     ),
     Operation("GET", "/v1/intents/{intent_id}/why", intents.why_intent, answers.WhyAnswer),
     Operation("GET", "/v1/why/{reference}", intents.why, answers.WhyAnswer),
-    Operation("POST", "/v1/plans", money.plan, answers.PlanAnswer, body=IntentBody),
+    Operation("POST", "/v1/plans", money.plan, PlanAnswer, body=IntentBody),
     Operation("GET", "/v1/portfolio", money.portfolio, answers.PortfolioAnswer),
     Operation(
         "POST",

@@ -23,6 +23,7 @@ from actors.served_model import MODELS_APP
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.endpoints import reach
+from sep_ray.bootstrap.bridges import bridges_of, crossings_of
 from sep_ray.bootstrap.chain import CHAINS, NUMERAIRES, profile
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.facts import FactSource
@@ -125,7 +126,12 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         secret = token_secret(configured, settings.state_dir)
         book = AssetBook(TOKENS.values(), CHAINS)
         links = Links(CHAINS, clock)
-        facts = FactSource(store, store, ActorMarket(clock), NUMERAIRES)
+        bridges = await stack.enter_async_context(bridges_of(settings))
+        facts = FactSource(
+            *(store, store, ActorMarket(clock), NUMERAIRES),
+            underway=store,
+            crossings=crossings_of(settings, bridges),
+        )
         probes = {
             "postgres": Probe(ask=partial(_postgres, store)),
             "redis": Probe(ask=partial(_ping, redis), needed=False),
@@ -148,7 +154,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             submissions_per_minute=settings.submissions_per_minute,
             max_body_bytes=settings.max_body_bytes,
             probes=probes,
-            planner=DryRun(facts, links.quote, book, clock),
+            planner=DryRun(facts, links.quote, links.weigh, book, clock),
             lanes=links.lanes,
             balances=ChainBalances(store, chains, links.accounts, tuple(TOKENS)),
             line=links,

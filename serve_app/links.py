@@ -11,6 +11,7 @@ from uuid import UUID
 from ray.exceptions import RayError
 
 from actors.names import INTENT_ROUTER, SUPERVISOR, executor_name, find
+from sep_ray.decomposition.step import Step
 from sep_ray.engine.planning import Trade
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Transient
@@ -18,6 +19,7 @@ from sep_ray.kernel.units import ChainId
 from sep_ray.policy.halts import Halt
 from sep_ray.routing.plan import Plan
 from sep_ray.routing.reasons import NoRoute
+from sep_ray.settlement.choice import Chosen, NoBridge
 from serve_app.health import Down
 
 ANSWER_S: Final = 2.0
@@ -81,6 +83,13 @@ class Links:
             raise Transient("nobody works on the chain", chain_id=chain_id)
         outcome: Plan | NoRoute = await self._executors[chain_id].ask("quote", trade)
         return outcome
+
+    async def weigh(self, step: Step) -> Chosen | NoBridge:
+        """Ask a chain's executor for the bridge of a step. Raises Transient when it cannot say."""
+        if step.chain_id not in self._executors:
+            raise Transient("nobody works on the chain", chain_id=step.chain_id)
+        chosen: Chosen | NoBridge = await self._executors[step.chain_id].ask("weigh", step)
+        return chosen
 
     async def tell(self, halt: Halt) -> dict[str, bool]:
         """Tell every executor of a halt, all at once; say which of them know it now."""

@@ -14,13 +14,13 @@ from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy.halts import Halt
-from serve_app.answers import PlanAnswer
 from serve_app.assets import AssetBook
 from serve_app.auth import Tokens
 from serve_app.health import Probe
 from serve_app.hints import Hints
 from serve_app.limits import Limiter
 from serve_app.paging import Cursors
+from serve_app.plan_answers import PlanAnswer
 from serve_app.strategies import Trial, in_own_process
 
 

@@ -17,6 +17,7 @@ from sep_ray.intent.states import TERMINAL as ENDED
 from sep_ray.intent.states import IntentRecord
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.portfolio.ledger import HOLDINGS, Holding
+from sep_ray.settlement.weighed import Choice
 from sep_ray.strategy.record import StrategyRecord
 from serve_app.answers import (
     AmountAnswer,
@@ -31,6 +32,7 @@ from serve_app.answers import (
 )
 from serve_app.assets import AssetBook
 from serve_app.explain import wanted
+from serve_app.transfer_answers import AlternativeAnswer, ChoiceAnswer
 
 _EXACT = Context(prec=200, traps=[Inexact])
 
@@ -165,6 +167,26 @@ def strategy_answer(record: StrategyRecord) -> StrategyAnswer:
         state=record.status.value,
         detail=record.detail,
         created_at=record.created_at,
+    )
+
+
+def choice_answer(choice: Choice, book: AssetBook, target: Asset) -> ChoiceAnswer:
+    """Return why this bridge, or none, carries something that arrives as `target`."""
+    return ChoiceAnswer(
+        reason=choice.reason,
+        alternatives=[
+            AlternativeAnswer(
+                bridge=each.bridge,
+                mode=each.mode,
+                arrives=amount(book, target, each.units_out),
+                p50_ms=each.p50_ms,
+                p95_ms=each.p95_ms,
+                trust=each.trust,
+                cost_ppm=each.cost_ppm,
+                verdict=each.verdict,
+            )
+            for each in choice.alternatives
+        ],
     )
 
 

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sep_ray.journal.records import Append, Commit, TransferFilter, VersionConflict
-from sep_ray.kernel.units import Asset
 from sep_ray.settlement.transfer import (
     OperatorReleased,
     Proof,
@@ -22,13 +21,11 @@ from serve_app.asking import Asked, Caller, body_of, id_of, known_query
 from serve_app.assets import AssetBook
 from serve_app.explain import Teller
 from serve_app.intents import MAX_PAGE, within_scope
-from serve_app.present import amount
+from serve_app.present import amount, choice_answer
 from serve_app.problems import Problem
 from serve_app.respond import json_response
 from serve_app.schemas import ReleaseBody
 from serve_app.transfer_answers import (
-    AlternativeAnswer,
-    ChoiceAnswer,
     ProofAnswer,
     TransferAnswer,
     TransfersAnswer,
@@ -142,27 +139,8 @@ def transfer_answer(
         departure=_proof(transfer.departure),
         arrival=_proof(transfer.arrival),
         refund=_proof(transfer.refund),
-        choice=_choice(transfer, book, transfer.target),
+        choice=choice_answer(transfer.choice, book, transfer.target),
         timeline=timeline,
-    )
-
-
-def _choice(transfer: Transfer, book: AssetBook, target: Asset) -> ChoiceAnswer:
-    return ChoiceAnswer(
-        reason=transfer.choice.reason,
-        alternatives=[
-            AlternativeAnswer(
-                bridge=each.bridge,
-                mode=each.mode,
-                arrives=amount(book, target, each.units_out),
-                p50_ms=each.p50_ms,
-                p95_ms=each.p95_ms,
-                trust=each.trust,
-                cost_ppm=each.cost_ppm,
-                verdict=each.verdict,
-            )
-            for each in transfer.choice.alternatives
-        ],
     )
 
 

@@ -30,6 +30,7 @@ from sep_ray.settlement.choice import Chosen, NoBridge, Offer, State, Terms, cho
 from sep_ray.settlement.ports import Bridge, NoQuote, Quote, Want
 from sep_ray.settlement.track import REMEMBERED, track
 from sep_ray.settlement.transfer import Transfer
+from sep_ray.settlement.weighed import Choice
 
 log = structlog.get_logger()
 
@@ -105,7 +106,7 @@ class Departer:
         short = _short(step, purse)
         if short is not None:
             return short
-        far = self._crossings.fars.get(step.buy.chain_id)
+        far = self._far(step)
         if far is None:
             return Refused(step=step, reason=Reason.NO_BRIDGE, detail="no bridge reaches the chain")
         wei = fees.most_wei(DEPARTURE_GAS)
@@ -114,7 +115,27 @@ class Departer:
         account = tills.place(step.sell, step.amount, wei)
         if account is None:
             return Scattered(step=step, reserve=step.amount)
-        want = Want(
+        want = self._want(step, account, far)
+        chosen = await self._choose(step, want, far, fees, snapshot)
+        if isinstance(chosen, NoBridge):
+            return _unbridged(step, chosen, want.now)
+        return await self._depart(step, want, chosen, purse, fees)
+
+    async def weigh(
+        self, step: Step, account: str, fees: Fees, snapshot: Snapshot
+    ) -> Chosen | NoBridge:
+        """Choose a bridge as if an account had the step's units and the gas; nothing is begun."""
+        far = self._far(step)
+        if far is None:
+            choice = Choice(reason=f"no bridge reaches chain {step.buy.chain_id}")
+            return NoBridge(choice=choice, passing=False)
+        return await self._choose(step, self._want(step, account, far), far, fees, snapshot)
+
+    def _far(self, step: Step) -> Far | None:
+        return self._crossings.fars.get(step.buy.chain_id)
+
+    def _want(self, step: Step, account: str, far: Far) -> Want:
+        return Want(
             source=step.sell,
             target=step.buy,
             units=step.amount,
@@ -122,10 +143,6 @@ class Departer:
             recipient=far.recipient,
             now=self._clock.now(),
         )
-        chosen = await self._choose(step, want, far, fees, snapshot)
-        if isinstance(chosen, NoBridge):
-            return _unbridged(step, chosen, want.now)
-        return await self._depart(step, want, chosen, purse, fees)
 
     async def _choose(
         self, step: Step, want: Want, far: Far, fees: Fees, snapshot: Snapshot

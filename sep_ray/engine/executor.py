@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from sep_ray.decomposition.step import Step
 from sep_ray.engine.audit import Auditor, AuditStore
 from sep_ray.engine.claiming import Claimer
 from sep_ray.engine.departing import Crossings, Departer
@@ -59,6 +60,8 @@ from sep_ray.routing.plan import Plan
 from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.routing.snapshot import Snapshot
+from sep_ray.settlement.choice import Chosen, NoBridge
+from sep_ray.settlement.weighed import Choice
 
 log = structlog.get_logger()
 
@@ -133,6 +136,7 @@ class ChainExecutor:
         self._watcher = Watcher(self._planner, calls, clock, rules, world.evidence)
         self._retrier = Retrier(self._planner, accounts, calls, clock, rules)
         departer = Departer(crossings, store, clock, ids) if crossings is not None else None
+        self._departer = departer
         parts = self._launcher, self._gate, self._planner, accounts, calls, store
         self._netter = Netter(store, clock, ids, rules, self._gate)
         self._sender = Sender(*parts, clock, rules, departer)
@@ -228,6 +232,15 @@ class ChainExecutor:
         )
         (options,) = await self._planner.options(snapshot, [request])
         return self._planner.decide(options, WorkingMarket(snapshot))
+
+    async def weigh(self, step: Step) -> Chosen | NoBridge:
+        """Choose a step's bridge as things stand, without sending; Transient without a market."""
+        head, snapshot = self._head, self.snapshot
+        if head is None or snapshot is None:
+            raise Transient("no market has been read yet", chain_id=self._rules.chain_id)
+        if self._departer is None:
+            return NoBridge(choice=Choice(reason="none is known"), passing=False)
+        return await self._departer.weigh(step, self.lanes[0].account, self._fees(head), snapshot)
 
     def prices(self, quote: Asset) -> dict[Asset, Ratio]:
         """Return the mid of the coin and of every known token in `quote`, where there is one.

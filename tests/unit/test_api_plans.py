@@ -6,17 +6,22 @@ import pytest
 
 from sep_ray.adapters.evm.addresses import BOOKS, ETHEREUM, TOKENS
 from sep_ray.adapters.memory import MemoryStore
+from sep_ray.adapters.memory.bridge import Family, Knobs
 from sep_ray.engine.facts import FactSource
 from sep_ray.engine.planning import Trade
+from sep_ray.intent.intent import Constraints, Intent, IntentType, Target
 from sep_ray.kernel.clock import ManualClock
 from sep_ray.kernel.errors import Transient
+from sep_ray.kernel.units import Ppm, Token
 from sep_ray.routing.planner import plan
 from sep_ray.routing.snapshot import Snapshot
 from serve_app.assets import AssetBook
 from serve_app.dry_run import DryRun
 from tests.fixtures.api import ACQUIRE, NOW, bench, problem_of
+from tests.fixtures.bridging import DOLLAR, FAR, NEAR, assets
 from tests.fixtures.market import v2_pool
 from tests.fixtures.records import funding
+from tests.fixtures.two_chains import TwoChains
 
 BOOK = BOOKS[ETHEREUM]
 USDC, WETH = BOOK.token("USDC"), BOOK.token("WETH")
@@ -47,6 +52,10 @@ async def quote(chain_id, trade):
     return plan(SNAPSHOT, replace(request))
 
 
+async def weigh(step):
+    raise AssertionError("no step crosses chains")
+
+
 async def asked(body, funds=10_000 * 10**6):
     """Ask for a plan with so much USDC in the treasury; returns the HTTP answer."""
     clock = ManualClock(NOW)
@@ -55,7 +64,7 @@ async def asked(body, funds=10_000 * 10**6):
         await store.commit(funding(USDC.asset, funds, "treasury"))
     facts = FactSource(store, store, Market(), {ETHEREUM: USDC.asset})
     book = AssetBook(TOKENS.values(), [1, 42161])
-    async with bench(store, planner=DryRun(facts, quote, book, clock)) as api:
+    async with bench(store, planner=DryRun(facts, quote, weigh, book, clock)) as api:
         before = await api.events()
         answer = await api.client.post("/v1/plans", json=body, headers=api.auth())
         assert await api.events() == before
@@ -115,3 +124,88 @@ async def test_a_chain_that_is_not_read_cannot_be_planned_for():
     assert answer.json()["refused"].startswith("insufficient_balance")
     answer = await asked(ACQUIRE | {"chain_id": 7})
     problem_of(answer, 422, "unknown_chain")
+
+
+NEAR_USDC, FAR_USDC = assets(NEAR)[2], assets(FAR)[2]
+TWO_CHAINS = AssetBook(
+    [
+        Token(asset, symbol, 18 if symbol == "WETH" else 6)
+        for chain_id in (NEAR, FAR)
+        for asset, symbol in zip(assets(chain_id)[1:], ("WETH", "USDC"), strict=True)
+    ],
+    [NEAR, FAR],
+)
+
+
+async def crossing_plan(body, **knobs):
+    """Ask two chains with two bridges between them; nothing may be recorded."""
+    world = TwoChains(
+        {"quick": (Family.FILL, Knobs(**knobs)), "slow": (Family.ATTESTED, Knobs(latency_s=40))}
+    )
+    await world.ready({NEAR: {"USDC": 100_000 * DOLLAR}, FAR: {"USDC": 20_000 * DOLLAR}})
+    facts = FactSource(
+        *(world.store, world.store, world, {c: assets(c)[2] for c in (NEAR, FAR)}),
+        underway=world.store,
+        crossings=world.crossings,
+    )
+    dry = DryRun(
+        facts,
+        lambda chain_id, trade: world.executors[chain_id].quote(trade),
+        lambda step: world.executors[step.chain_id].weigh(step),
+        TWO_CHAINS,
+        world.clock,
+    )
+    before = await world.store.newest()
+    intent = Intent(
+        id=world.ids.next(),
+        strategy_id="desk",
+        chain_id=NEAR,
+        constraints=Constraints(max_slippage=Ppm(20_000), time_window_ms=600_000),
+        created_at=world.clock.now(),
+        **body,
+    )
+    answer = await dry.plan(intent)
+    assert await world.store.newest() == before
+    return answer
+
+
+HALF_EACH = {
+    "type": IntentType.REBALANCE,
+    "targets": tuple(Target(asset=a, weight=Ppm(500_000)) for a in (NEAR_USDC, FAR_USDC)),
+}
+
+
+async def test_a_rebalance_over_chains_shows_the_bridge_and_why():
+    said = await crossing_plan(HALF_EACH)
+    (step,) = said.steps
+    assert (said.refused, step.kind, step.after) == (None, "bridge", [])
+    assert step.sell.amount == "40000"
+    assert 39_900 < float(step.limit.amount) <= float(step.buy.amount) < 40_000
+    first, second = step.bridge.alternatives
+    assert (first.bridge, first.verdict) == ("quick", "taken")
+    assert (second.bridge, second.cost_ppm is not None) == ("slow", True)
+    assert "quick" in step.bridge.reason
+    assert second.verdict
+
+
+async def test_a_bridge_shows_what_it_would_do():
+    body = {
+        "type": IntentType.BRIDGE,
+        "sell": NEAR_USDC,
+        "buy": FAR_USDC,
+        "amount": 1_000 * DOLLAR,
+    }
+    (step,) = (await crossing_plan(body)).steps
+    assert (step.kind, step.sell.amount) == ("bridge", "1000")
+
+
+async def test_a_bridge_that_none_takes_says_what_each_said():
+    body = {
+        "type": IntentType.BRIDGE,
+        "sell": NEAR_USDC,
+        "buy": assets(FAR)[1],
+        "amount": 1_000 * DOLLAR,
+    }
+    said = await crossing_plan(body)
+    assert said.refused == "no_bridge: quick: no offer: pair; slow: no offer: pair"
+    assert said.steps[0].bridge.alternatives[0].verdict == "no offer: pair"
