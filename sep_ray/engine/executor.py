@@ -135,11 +135,10 @@ class ChainExecutor:
         )
         self._watcher = Watcher(self._planner, calls, clock, rules, world.evidence)
         self._retrier = Retrier(self._planner, accounts, calls, clock, rules)
-        departer = Departer(crossings, store, clock, ids) if crossings is not None else None
-        self._departer = departer
+        self._departer = Departer(crossings, store, clock, ids) if crossings else None
         parts = self._launcher, self._gate, self._planner, accounts, calls, store
         self._netter = Netter(store, clock, ids, rules, self._gate)
-        self._sender = Sender(*parts, clock, rules, departer)
+        self._sender = Sender(*parts, clock, rules, self._departer)
         bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
         self.lanes = tuple(Lane(rules.chain_id, self._gate.guard(signer)) for signer in signers)
