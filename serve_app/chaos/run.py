@@ -27,6 +27,7 @@ ENDS_S: Final = WINDOW_MS / 1_000 + 120
 """How long after the last submission every intent must have ended."""
 PER_FAULT_S: Final = 15.0
 AGREE_S: Final = 60.0
+RESTLESS: Final = "serve_app.chaos.restless:RestlessMomentum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ class _Run:
 
     def through(self) -> dict[str, Any]:
         began = time.monotonic()
-        self._flow.start_strategy(demo_plan.MOMENTUM, demo_plan.momentum())
+        self._flow.start_strategy(
+            demo_plan.MOMENTUM, {**demo_plan.momentum(), "source": RESTLESS}
+        )
         with self._flow as flow:
             time.sleep(SETTLE_S)
             chance = random.Random(self._wish.seed)
