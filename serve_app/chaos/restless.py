@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sep_ray.strategy.momentum import MomentumState, MomentumStrategy
 from sep_ray.strategy.market import Bar
+from sep_ray.strategy.momentum import MomentumState, MomentumStrategy
 
 
 @dataclass

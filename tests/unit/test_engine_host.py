@@ -4,6 +4,9 @@ import asyncio
 import os
 import threading
 
+import pytest
+
+from actors import host as host_module
 from actors.host import EngineHost
 from sep_ray.kernel.errors import InvariantBroken, Transient
 from tests.fixtures.eventually import eventually
@@ -37,6 +40,26 @@ def test_what_may_pass_is_tried_again() -> None:
     host = EngineHost("engine-b", main)
     eventually(lambda: host.status() == {"name": "engine-b", "state": "running", "starts": 3})
     host.stop(timeout_s=5.0)
+
+
+def test_pauses_grow_until_it_has_worked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def waited(_: asyncio.Event, timeout_s: float) -> None:
+        pauses.append(timeout_s)
+
+    async def main(stop: asyncio.Event) -> None:
+        if len(pauses) in (3, 5):
+            host.running()
+        if len(pauses) < 5:
+            raise Transient("the database is gone")
+        await stop.wait()
+
+    monkeypatch.setattr(host_module, "_wait", waited)
+    host = EngineHost("engine-p", main)
+    eventually(lambda: host.status()["state"] == "running" and len(pauses) == 5)
+    host.stop(timeout_s=5.0)
+    assert pauses == [0.1, 0.2, 0.4, 0.1, 0.2]
 
 
 def test_a_broken_invariant_stops_the_engine_for_good() -> None:
