@@ -20,7 +20,8 @@ from serve_app.chaos.targets import Targets
 
 RESUME_S: Final = 60.0
 """Within so many seconds whatever was killed must work again."""
-POLL_S: Final = 0.05
+POLL_S: Final = 0.1
+LOOK_S: Final = 0.25
 WORDS: Final = (
     "from the end of the fault to the first progress of the part: executor: an entry about an"
     " attempt on its chain; Postgres: such an entry on every chain; chain, proxy: an inclusion on"
@@ -72,6 +73,7 @@ class Resuming:
         self._books = books
         self._flow = flow
         self._missing: list[Missing] = []
+        self._looked = 0.0
         self.tally = Tally()
 
     def gone(self, kind: str, began: float, before: Sequence[int]) -> None:
@@ -79,7 +81,10 @@ class Resuming:
         self._missing.append(Missing(kind, began, frozenset(before)))
 
     def look(self) -> None:
-        """Note the successors that have come."""
+        """Note the successors that have come; to find them costs some milliseconds."""
+        if time.monotonic() < self._looked + LOOK_S:
+            return
+        self._looked = time.monotonic()
         for each in list(self._missing):
             if set(self._targets.pids(each.kind)) - each.before:
                 seconds = time.monotonic() - each.began

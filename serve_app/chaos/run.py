@@ -80,9 +80,7 @@ class _Run:
 
     def through(self) -> dict[str, Any]:
         began = time.monotonic()
-        self._flow.start_strategy(
-            demo_plan.MOMENTUM, {**demo_plan.momentum(), "source": RESTLESS}
-        )
+        self._flow.start_strategy(demo_plan.MOMENTUM, {**demo_plan.momentum(), "source": RESTLESS})
         with self._flow as flow:
             time.sleep(SETTLE_S)
             chance = random.Random(self._wish.seed)

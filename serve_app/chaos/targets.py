@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,10 +52,10 @@ class Targets:
                 files = sorted((self._state / "chains").glob("*/endpoint.json"))
                 return [int(json.loads(file.read_text())["pid"]) for file in files]
             case "proxy":
-                return [pid for pid, words in self._children() if PROXY in words]
+                return self._like(lambda words: PROXY in words)
             case _:
                 title = ACTORS[kind]
-                return [pid for pid, words in self._children() if words.startswith(title)]
+                return self._like(lambda words: words.startswith(title))
 
     def kill(self, kind: str, pid: int) -> None:
         """End one: a chain is asked, so that it writes its state; all others are not asked.
@@ -93,17 +93,14 @@ class Targets:
         path.touch()
         return path
 
-    def _children(self) -> list[tuple[int, str]]:
-        """Return the command lines of all processes below the daemon."""
-        parents = {pid: parent for pid, parent in map(_parent, _all_pids()) if parent}
-        found = []
-        for pid in sorted(parents):
-            at = pid
-            while at in parents and at != self._daemon:
-                at = parents[at]
-            if at == self._daemon:
-                found.append((pid, _words(pid)))
-        return found
+    def _like(self, fits: Callable[[str], bool]) -> list[int]:
+        """Return the processes below the daemon whose command line fits."""
+        return [pid for pid in sorted(_all_pids()) if fits(_words(pid)) and self._below(pid)]
+
+    def _below(self, pid: int) -> bool:
+        while pid > 1 and pid != self._daemon:
+            pid = _parent(pid)
+        return pid == self._daemon
 
 
 def alive(pid: int) -> bool:
@@ -123,13 +120,13 @@ def _all_pids() -> Sequence[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _parent(pid: int) -> tuple[int, int]:
-    """Return a process and its parent; 0 when it has gone."""
+def _parent(pid: int) -> int:
+    """Return a process's parent; 0 when it has gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return pid, 0
-    return pid, int(stat.rpartition(")")[2].split()[1])
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _words(pid: int) -> str:
