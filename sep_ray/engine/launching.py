@@ -136,13 +136,12 @@ class Launcher:
     async def upkeep(
         self, lane: Lane, fees: Fees, head: Head, plans: Mapping[UUID, Plan] | None = None
     ) -> None:
-        """Make the next move for everything that is not in a block. `plans` are those of swaps
-        that have to be planned anew; without one, the nonce is used up."""
+        """Make the next move for everything that is not in a block, or not any more. `plans` are
+        those of swaps that have to be planned anew; without one, the nonce is used up."""
         moves = self._moves(lane, head)
         changed = await self._reprice(lane, moves, fees, plans or {})
         await self._expire(lane, [a for a, move in moves if move is Move.EXPIRE])
         again = [a for a, move in moves if move is Move.SEND]
-        again += [a for a in lane.landed() if a.id in lane.unsettled]
         filled = await self._fill(lane, fees)
         await self.broadcast(lane, [*again, *changed, *filled], head)
 
@@ -257,10 +256,11 @@ class Launcher:
         ]
 
     def _moves(self, lane: Lane, head: Head) -> list[tuple[Attempt, Move]]:
-        pending = lane.pending()
         now = self._clock.now()
+        gone = [a for a in lane.landed() if a.id in lane.unsettled]
+        waiting = sorted((*gone, *lane.pending()), key=lambda attempt: attempt.nonce)
         moves = []
-        for place, attempt in enumerate(pending):
+        for place, attempt in enumerate(waiting):
             circumstances = Circumstances(
                 head=head,
                 now=now,

@@ -83,7 +83,9 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
         lane.unsettled.add(booking.attempt.id)
         log.warning("booking_unsettled", attempt_id=str(booking.attempt.id), why=str(error))
         return False
-    lane.unsettled.discard(booking.attempt.id)
+    known = lane.attempts.get(booking.attempt.id)
+    if known is None or known.inclusion != booking.attempt.inclusion:  # else it is still unsettled
+        lane.unsettled.discard(booking.attempt.id)
     lane.keep(booking.attempt, booking.step, booking.transfer)
     return True
 
@@ -210,14 +212,14 @@ class Settler:
         return True
 
     async def _stands(self, lane: Lane, numbers: Sequence[int], head: Head) -> list[int]:
-        headers = await self._chain.headers(numbers)
-        return [
-            number
-            for number, header in zip(numbers, headers, strict=True)
-            if header is not None
-            and number <= head.number
-            and header.hash == lane.trail.get(number)
-        ]
+        """Return which blocks of the trail are part of the chain: those that they themselves or the
+        blocks after them say so of, because one false answer must not make a fork look deeper."""
+        asked = sorted({n for number in numbers for n in (number, number + 1) if n <= head.number})
+        headers = zip(asked, await self._chain.headers(asked), strict=True)
+        known = {number: header for number, header in headers if header is not None}
+        named = {(number, header.hash) for number, header in known.items()}
+        named |= {(number - 1, header.parent_hash) for number, header in known.items()}
+        return [number for number in numbers if (number, lane.trail.get(number)) in named]
 
     async def _receipts(self, attempts: Sequence[Attempt], head: Head) -> dict[str, Receipt]:
         """Return the receipts of any version of these, by transaction, in blocks up to the head."""

@@ -55,7 +55,8 @@ class Circumstances:
 
 
 def next_move(attempt: Attempt, at: Circumstances) -> Move:
-    """Return the next move for a PREPARED or BROADCAST attempt.
+    """Return the next move for a PREPARED or BROADCAST attempt, or one whose block is gone while
+    what it earned is in use, so that it cannot be put back: it has to land again.
 
     A fee below the next base fee cannot land, so it is raised at once. The same bytes are sent
     again every `resend_blocks`, because a node may have lost them, and after `stall_blocks`, when
@@ -63,11 +64,14 @@ def next_move(attempt: Attempt, at: Circumstances) -> Move:
     its nonce is used up instead, at once. One that would revert for another reason is planned anew.
     """
     late = at.now >= attempt.deadline and attempt.purpose in TIMELY
+    priced_out = attempt.newest.max_fee_wei < at.head.next_base_fee_wei
+    if attempt.inclusion is not None:
+        return _raise(attempt, late) if priced_out else Move.SEND
     if at.refused is not None and attempt.status is AttemptStatus.PREPARED:
         if at.now >= attempt.deadline and _never_sent(attempt, at):
             return Move.EXPIRE
         return _after_refusal(attempt, at, at.refused, late)
-    if attempt.newest.max_fee_wei < at.head.next_base_fee_wei:
+    if priced_out:
         return _raise(attempt, late)
     if attempt.sent_block is None or attempt.status is AttemptStatus.PREPARED or at.unsure:
         return Move.SEND

@@ -18,6 +18,7 @@ from serve_app.present import _is_final
 from tests.fixtures.execution import Sim, bounded, shock
 from tests.simulation.test_pipeline import pipeline, wanted
 
+GWEI = 10**9
 DEEP = bounded(confirmations=2, reorg_depth=12)
 
 
@@ -71,6 +72,52 @@ async def test_p7_a_chain_of_trades_is_undone_and_done_again_in_order(worse):
     await sim.settle(60)
     ends = [(await sim.step(step_id)).status for step_id in (sale, onward, back)]
     assert (ends == [StepStatus.DONE] * 3) is not worse
+    await sim.check()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "past the deadline"])
+async def test_p12_what_cannot_be_put_back_is_offered_more_when_gas_has_risen(late):
+    """A sale's block is gone, its proceeds are in a later trade's bytes, and what it offers for
+    gas has become too little: neither may wait for ever."""
+    sim = await _ready()
+    sale = await sim.add(10 * ETHER, buy=DAI)
+    await sim.executor.turn()
+    await sim.tick(2)
+    onward = await sim.add((await sim.step(sale)).bought, sell=DAI, buy=USDC)
+    await sim.executor.turn()
+    sim.chain.reorganise(2)
+    await sim.executor.on_head(sim.chain.newest.head)
+    assert sim.state == LaneState.UNSETTLED
+    if late:
+        sim.clock.advance(10 * 60_000)
+    for _ in range(45):
+        sim.clock.advance(1_000)
+        await sim.executor.on_head(sim.chain.mine(base_fee_wei=60 * GWEI))
+    assert not sim.executor.lanes[0].unsettled
+    ends = {(await sim.step(step_id)).status for step_id in (sale, onward)}
+    assert ends == ({StepStatus.READY} if late else {StepStatus.DONE})  # tried again, or done
+    await sim._check_ledger()
+
+
+@pytest.mark.parametrize("depth", [2, 4])
+async def test_p8_one_false_hash_makes_no_reorganisation_deeper_than_it_is(depth):
+    sim = Sim(bounded(confirmations=1, reorg_depth=4))
+    await sim.ready()
+    await sim.tick(8)
+    honest = sim.chain.headers
+
+    async def lying(numbers):
+        found = await honest(numbers)
+        assert found[0] is not None
+        return (replace(found[0], hash="0x" + "ee" * 32), *found[1:])
+
+    sim.chain.reorganise(depth)
+    sim.chain.headers = lying  # type: ignore[method-assign]
+    await sim.executor.on_head(sim.chain.newest.head)
+    assert not sim.executor.lanes[0].torn
+    sim.chain.headers = honest  # type: ignore[method-assign]
+    await sim.tick(2)
+    assert sim.state == LaneState.READY
     await sim.check()
 
 
