@@ -23,6 +23,11 @@ def _credited(event: t.ArrivalIncluded | t.OtherAssetDelivered) -> str:
     return f"{event.arrived} of {event.arrived_asset} were credited, by {_log(event.arrival)}"
 
 
+def _returned(event: t.TransferRefunded) -> str:
+    words = f"{event.refunded} units came back, by {_log(event.refund)}"
+    return f"{words}; {event.detail}" if event.detail else words
+
+
 def _log(proof: t.Proof) -> str:
     return f"log {proof.log_index} of {proof.tx_hash[:SHORT]} in block {proof.block_number}"
 
@@ -57,7 +62,7 @@ SENTENCES: Final[Mapping[type, Callable[[Any], str]]] = {
     ),
     t.ArrivalFinalized: lambda e: f"Block {e.block_number} makes the arrival final",
     t.TransferExpired: _detail("It cannot arrive any more; the bridge owes it back"),
-    t.TransferRefunded: lambda e: f"{e.refunded} units came back, by {_log(e.refund)}",
+    t.TransferRefunded: lambda e: _returned(e),
     t.OperatorNeeded: _detail("A person has to look"),
     t.OperatorReleased: lambda e: f"{e.principal} lets it go on: {e.detail}",
 }

@@ -120,8 +120,8 @@ def _money(transfer: Transfer, seen: Sighting, at: Circumstances) -> TransferEve
         case Arrived(asset=asset, units=units, proof=proof) if at.stands:
             made = ArrivalIncluded if asset == transfer.target else OtherAssetDelivered
             return made(arrived=units, arrived_asset=asset, arrival=proof, observed=at.observed)
-        case Refunded(units=units, proof=proof) if at.stands and at.final:
-            return TransferRefunded(refunded=units, refund=proof)
+        case Refunded(units=units, proof=proof, detail=why) if at.stands and at.final:
+            return TransferRefunded(refunded=units, refund=proof, detail=why)
         case Overdue(detail=detail) if transfer.status is not _T.EXPIRED_REFUND_DUE:
             if transfer.status is _T.NEEDS_OPERATOR and transfer.refund_due:
                 return None

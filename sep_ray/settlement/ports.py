@@ -223,10 +223,12 @@ class Overdue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded:
-    """The log on the source chain says that so much of the source asset came back."""
+    """The log on the source chain says that so much of the source asset came back. `detail` is by
+    what it was found to be this movement's, where the log itself does not name it."""
 
     units: int
     proof: Proof
+    detail: str = ""
 
 
 Sighting = (

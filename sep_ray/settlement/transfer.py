@@ -336,10 +336,12 @@ class TransferExpired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferRefunded:
-    """Credited back on the source chain, by a log that is final."""
+    """Credited back on the source chain, by a log that is final; `detail` is by what it was found
+    to be this transfer's."""
 
     refunded: int
     refund: Proof
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 from pydantic import SecretStr
 
 from sep_ray.adapters.bridges import cctp
-from sep_ray.adapters.bridges.across import FUNDS_DEPOSITED, Relay, matched
+from sep_ray.adapters.bridges.across import FUNDS_DEPOSITED, Relay, matched, refund_words
 from sep_ray.adapters.bridges.addresses import alias
 from sep_ray.adapters.bridges.cctp import same_burn
 from sep_ray.adapters.bridges.reading import Log, Reader, calldata, paid_to, topic
@@ -107,6 +107,17 @@ def test_refunds_go_to_deposits_in_the_order_in_which_they_lapsed() -> None:
     assert matched(deposits, [(30, first), (50, second)]) == {1: first, 2: first, 3: second}
     assert matched(deposits, [(9, first)]) == {}
     assert matched(deposits, []) == {}
+
+
+def test_a_refund_says_how_it_was_told_from_others() -> None:
+    mine, other, alike = deposit(1, 10, 100), deposit(2, 20, 200), deposit(3, 10, 300)
+    name = f"{mine.origin}/1"
+    assert (
+        refund_words(mine, [mine]) == f"the only lapsed deposit of the account and token is {name}"
+    )
+    assert refund_words(mine, [mine, other]).endswith("with 1 other lapsed deposits")
+    said = refund_words(mine, [mine, other, alike])
+    assert said.endswith("cannot tell it from those of the same amount: 3")
 
 
 def test_no_refund_is_given_out_twice() -> None:

@@ -6,7 +6,7 @@ hash of all its fields, so a fill of something that only resembles ours is never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -413,7 +413,7 @@ class Across:
         found = await origin.receipt_logs(paid.tx_hash)
         sent = paid_to(found, relay.input_token, relay.depositor, before=paid.index)
         proof = (sent or paid).proof(relay.origin)
-        return Refunded(units=relay.input_amount, proof=proof)
+        return Refunded(units=relay.input_amount, proof=proof, detail=refund_words(relay, lapsed))
 
     async def _lapsed(self, deposit: Relay, relay: Relay, now: int) -> bool:
         """Whether a deposit of the same token ended unfilled, like ours."""
@@ -435,6 +435,20 @@ def refunds_to(log: Log, account: str, token: str) -> list[int]:
     if paid_in != token:
         return []
     return [units for units, to in zip(amounts, addresses, strict=True) if to == account]
+
+
+def refund_words(relay: Relay, lapsed: Sequence[Relay]) -> str:
+    """Return by what a refund was found to be a deposit's: the chain does not name the deposit."""
+    name = f"{relay.origin}/{relay.deposit_id}"
+    others = [each for each in lapsed if each.deposit_id != relay.deposit_id]
+    if not others:
+        return f"the only lapsed deposit of the account and token is {name}"
+    words = f"matched to {name} in the order of deadlines, with {len(others)} other lapsed deposits"
+    alike = [each.deposit_id for each in others if each.input_amount == relay.input_amount]
+    if not alike:
+        return words
+    named = ", ".join(map(str, sorted(alike)))
+    return f"{words}; the chain cannot tell it from those of the same amount: {named}"
 
 
 def matched(deposits: list[Relay], payments: list[tuple[int, Log]]) -> dict[int, Log]:
