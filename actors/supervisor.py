@@ -19,7 +19,6 @@ from ray.actor import ActorClass, ActorProxy
 from ray.exceptions import RayError
 
 from actors.control import living_actor, with_control
-from actors.executor import start_chain_executor
 from actors.host import EngineHost
 from actors.names import (
     INTENT_ROUTER,
@@ -30,14 +29,12 @@ from actors.names import (
     find,
     living,
 )
-from actors.router import start_intent_router
-from actors.settlement import start_settlement_manager
-from actors.strategy_actor import start_strategy_actor
 from sep_ray.bootstrap.chain import CHAINS
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
 from sep_ray.journal.ports import Strategies
 from sep_ray.kernel.clock import Millis, SteadyClock, SystemClock
+from sep_ray.kernel.units import ChainId
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
 
@@ -97,7 +94,7 @@ class SupervisorShell:
         for name, start in wanted.items():
             if find(name) is None:
                 log.info("actor_started", actor=name)
-            start()
+                start()
         await asyncio.gather(*(self._check(name) for name in wanted))
         for name in living():
             if name.startswith(STRATEGY_PREFIXES) and name not in wanted:
@@ -105,15 +102,10 @@ class SupervisorShell:
                 _remove(name)
 
     async def _wanted(self, strategies: Strategies) -> Mapping[str, Callable[[], Any]]:
-        wanted: dict[str, Callable[[], Any]] = {
-            INTENT_ROUTER: start_intent_router,
-            SETTLEMENT: start_settlement_manager,
-        }
-        for chain_id in CHAINS:
-            wanted[executor_name(chain_id)] = partial(start_chain_executor, chain_id)
+        wanted = dict(_always_wanted())
         records = await strategies.strategies()
         for name in placement(records, self._settings.strategies_per_actor):
-            wanted[name] = partial(start_strategy_actor, name)
+            wanted[name] = partial(_start_strategy_actor, name)
         return wanted
 
     async def _check(self, name: str) -> None:
@@ -156,6 +148,46 @@ _Supervisor: ActorClass[SupervisorShell] = with_control(SupervisorShell, calls=1
 def start_supervisor() -> ActorProxy[SupervisorShell]:
     """Return the supervisor, creating it if needed."""
     return living_actor(_Supervisor, SUPERVISOR)
+
+
+def start_actors() -> None:
+    """Create all that the settings ask for at once; the supervisor adds what Postgres does."""
+    for start in _always_wanted().values():
+        start()
+    start_supervisor()
+
+
+def _always_wanted() -> Mapping[str, Callable[[], Any]]:
+    chains = {executor_name(c): partial(_start_executor, c) for c in CHAINS}
+    return chains | {INTENT_ROUTER: _start_router, SETTLEMENT: _start_settlement}
+
+
+# A supervisor that comes back finds the others alive as a rule: what those are made of is imported
+# only to make one, else it would be seconds late.
+
+
+def _start_executor(chain_id: ChainId) -> None:
+    from actors.executor import start_chain_executor
+
+    start_chain_executor(chain_id)
+
+
+def _start_router() -> None:
+    from actors.router import start_intent_router
+
+    start_intent_router()
+
+
+def _start_settlement() -> None:
+    from actors.settlement import start_settlement_manager
+
+    start_settlement_manager()
+
+
+def _start_strategy_actor(name: str) -> None:
+    from actors.strategy_actor import start_strategy_actor
+
+    start_strategy_actor(name)
 
 
 def stop_actors(timeout_s: float = 10.0) -> None:

@@ -68,8 +68,9 @@ def start_serve(settings: Settings) -> None:
 
 def deploy(settings: Settings) -> None:
     """Bring both applications up, or to this version; returns when they answer."""
-    serve.run(build_models(settings), name=MODELS_APP, route_prefix=None)
-    serve.run(build_api(settings), name=API_APP, route_prefix="/")
+    models = serve.RunTarget(build_models(settings), name=MODELS_APP, route_prefix=None)
+    api = serve.RunTarget(build_api(settings), name=API_APP, route_prefix="/")
+    serve.run_many([models, api])
 
 
 def build_api(settings: Settings) -> Application:

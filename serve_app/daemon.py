@@ -6,6 +6,8 @@ embedded services and Ray; when it goes, they go. What it has to remember is in 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import signal
@@ -31,6 +33,13 @@ log = structlog.get_logger()
 WATCH_S: Final = 0.2
 READY_S: Final = 120.0
 USUAL_PORT: Final = 8700
+SHELLS: Final = (
+    "serve_app.app",
+    "actors.supervisor",
+    "actors.executor",
+    "actors.router",
+    "actors.settlement",
+)
 
 
 class Platform:
@@ -47,7 +56,11 @@ class Platform:
     def start(self) -> None:
         """Bring the platform up; raises SepError when a part does not come."""
         self._clear()
+        os.environ.update(ray_environment(self._state))  # Ray reads it while it is imported
+        imports = threading.Thread(target=_import_shells, name="imports", daemon=True)
+        imports.start()
         os.environ.update(self._stack.start(self.report))
+        imports.join()
         self.report("migrating the database")
         self._migrate()
         self._start_ray()
@@ -92,7 +105,6 @@ class Platform:
         asyncio.run(migrate(os.environ["SEP_POSTGRES_URL"]))
 
     def _start_ray(self) -> None:
-        os.environ.update(ray_environment(self._state))
         os.environ["SEP_STATE_DIR"] = str(self._state)
         port = chosen_port(self._settings)
         os.environ["SEP_HTTP_PORT"] = str(port)
@@ -110,14 +122,14 @@ class Platform:
             runtime_env={"worker_process_setup_hook": "serve_app.loopback.listen_on_loopback_only"},
         )
         self._own_signals()  # Ray has put its own handlers in place, which would end us at once
-        from actors.supervisor import start_supervisor
+        from actors.supervisor import start_actors
         from serve_app.app import deploy, start_serve
 
         settings = Settings()
         self.report("starting Ray Serve")
         start_serve(settings)
         self.report("starting actors, models and API")
-        start_supervisor()
+        start_actors()
         deploy(settings)
 
     def _stop_ray(self) -> None:
@@ -179,6 +191,14 @@ def chosen_port(settings: Settings) -> int:
     if settings.http_port and port != settings.http_port:
         raise Rejected("the port is taken", setting="SEP_HTTP_PORT", port=settings.http_port)
     return port
+
+
+def _import_shells() -> None:
+    """Load what runs on Ray while databases and chains start; what is missing fails where it is
+    imported again."""
+    for module in SHELLS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
 
 
 def main() -> int:
