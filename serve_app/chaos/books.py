@@ -107,6 +107,11 @@ class Books:
         )
         return Counter({row["id"]: int(row["n"]) for row in found or ()})
 
+    def kinds(self) -> Mapping[str, int]:
+        """Return how many events of each kind were written: what a run has made happen."""
+        found = self._ask("SELECT kind, count(*) AS n FROM events GROUP BY kind ORDER BY kind")
+        return {row["kind"]: int(row["n"]) for row in found or ()}
+
     def attempts(self) -> list[dict[str, Any]]:
         """Return every attempt: id, step, chain, account, nonce, status, hashes, purpose."""
         found = self._ask(

@@ -148,6 +148,7 @@ class _Run:
             "unread": unread,
             "refused": self._flow.refused[:20],
             "ends": _tally(statuses.values()),
+            "events": self._books.kinds(),
             "faults": dict(sorted(tally.faults.items())),
             "faults_total": tally.faults.total(),
             "faults_not_done": dict(sorted(tally.not_done.items())),
