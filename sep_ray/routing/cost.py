@@ -13,12 +13,11 @@ from typing import Final
 
 from sep_ray.kernel.units import PPM
 
-V3_BASE_GAS: Final = 2_000
-V3_HOP_GAS: Final = 80_000
-V3_TICK_GAS: Final = 31_000
-V3_SINGLE_HOP_GAS: Final = 15_000
-V2_BASE_GAS: Final = 135_000
-V2_EXTRA_HOP_GAS: Final = 50_000
+SWAP_GAS: Final = 60_000
+"""What any swap needs: the transaction, its calldata, the router, the two ends of the payment."""
+V2_HOP_GAS: Final = 47_000
+TICKED_HOP_GAS: Final = 62_000
+TICK_GAS: Final = 40_000
 
 P90_PPM: Final = 1_281_552
 """The 90 % quantile of a standard normal, in ppm."""
@@ -107,8 +106,12 @@ def ratio_ppm(numerator: int, denominator: int) -> int:
 def estimate(row: CostRow) -> CostEstimate:
     """Predict by formula: gas by hops and ticks, drift as z90*sigma*sqrt(blocks until landed).
 
-    Gas: V3 2,000 + 80,000 per hop + 31,000 per initialised tick (+ 15,000 when it is the only
-    hop); V2 135,000 + 50,000 per further hop (the public smart-order-router's constants).
+    Gas: 60,000 + 47,000 per V2 hop + 62,000 per V3 or V4 hop + 40,000 per initialised tick, all
+    legs together. Measured on the real contracts through the routers that plans use, medians
+    without ticks in thousands: V2 98, two 152; V3 118, two 187, three 247; V4 135, two 170, three
+    197; V3 then V4 206; two legs of V3 196, of two V3 hops each 300. Nine in ten of 600 random
+    plans needed 0.87 to 1.21 times the formula, none over 2.4 times (tokens' slots written for
+    the first time).
     """
     blocks = _inclusion_blocks(row.gas_price_over_base_ppm)
     horizon = row.delay_blocks + blocks - 1
@@ -127,13 +130,8 @@ def floored(row: CostRow, predicted: CostEstimate) -> CostEstimate:
 
 
 def _gas(row: CostRow) -> int:
-    gas = 0
-    if row.v3_hops:
-        gas += V3_BASE_GAS + V3_HOP_GAS * row.v3_hops + V3_TICK_GAS * row.ticks_crossed
-        gas += V3_SINGLE_HOP_GAS if row.hops == 1 else 0
-    if row.v2_hops:
-        gas += V2_BASE_GAS + V2_EXTRA_HOP_GAS * (row.v2_hops - 1)
-    return gas
+    hops = V2_HOP_GAS * row.v2_hops + TICKED_HOP_GAS * row.v3_hops
+    return SWAP_GAS + hops + TICK_GAS * row.ticks_crossed
 
 
 def _inclusion_blocks(gas_price_over_base_ppm: int) -> int:
