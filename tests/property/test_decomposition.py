@@ -192,7 +192,7 @@ def test_rebalance_never_sells_more_than_held_and_reaches_the_weights(
     assert all(units >= 0 for units in by_asset.values())
     for target in targets:
         num, den = quoted[target.asset]
-        slack = 3 + 2 * max(n // d for n, d in quoted.values())
+        slack = 3 + 2 * max(-(-n // d) for n, d in quoted.values())
         assert abs(after[target.asset] - total * target.weight // PPM) <= slack
 
 

@@ -84,7 +84,7 @@ def test_gas_decides_between_paths():
 def test_gas_without_a_price_is_not_counted():
     made = planned(plan(snapshot(DIRECT), sale(E18, gas_price_wei=1_000 * GWEI)))
     assert made.gas_cost is None
-    assert made.gas_estimate == 135_000
+    assert made.gas_estimate == 107_000
 
 
 @pytest.mark.parametrize(
