@@ -1,4 +1,7 @@
-"""One ONNX model in this process: loaded once, checked at the door and on the way out."""
+"""One ONNX model in this process: loaded once, checked at the door and on the way out.
+
+The runtime is loaded with the first model: most processes only ask others for scores.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import onnxruntime
 
 from sep_ray.kernel.errors import InvariantBroken, Transient
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 PACKAGED: Final = Path(__file__).resolve().parents[2] / "_models"
 IN_REPOSITORY: Final = Path(__file__).resolve().parents[3] / "models"
@@ -103,7 +109,7 @@ class OnnxModel:
         batch = self._batch(rows)
         try:
             answer = self._session.run(self._outputs, {self.about.input: batch})[0]
-        except _RUNTIME_ERRORS as error:
+        except _runtime_errors() as error:
             raise WrongScores("the model failed", model=self.about.name, why=str(error)) from error
         if answer.shape != (len(rows), len(self.about.outputs)):
             raise WrongScores("wrong shape", model=self.about.name, shape=str(answer.shape))
@@ -131,22 +137,25 @@ def find_models(chosen: Path | None) -> Path:
     return PACKAGED if PACKAGED.is_dir() else IN_REPOSITORY
 
 
-_RUNTIME_ERRORS: Final[tuple[type[Exception], ...]] = tuple(
-    kind
-    for kind in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
-    if isinstance(kind, type) and issubclass(kind, Exception)
-)
-"""The runtime's own exceptions have no common base."""
+@cache
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the runtime's own exceptions, which have no common base."""
+    import onnxruntime
+
+    known = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+    return tuple(kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 def _session(raw: bytes, about: About) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
+    except _runtime_errors() as error:
         raise ModelUnavailable("not a usable ONNX model", why=str(error)[:200]) from error
     inputs = {entry.name: entry.shape for entry in session.get_inputs()}
     outputs = {entry.name: entry.shape for entry in session.get_outputs()}
