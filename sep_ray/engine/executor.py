@@ -390,6 +390,7 @@ class ChainExecutor:
         or the node has forgotten it makes no difference (P3).
         """
         chain_id, account = lane.chain_id, lane.account
+        await self._launcher.give_back(lane)
         attempts = await self._store.live_attempts(chain_id, account)
         names = {attempt.step_id for attempt in attempts if attempt.step_id is not None}
         steps = await asyncio.gather(*(self._store.step(name) for name in sorted(names)))

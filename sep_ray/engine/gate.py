@@ -1,9 +1,9 @@
 """Between deciding and signing: nothing is signed that policy did not clear (P9, P10).
 
-`Gate.clear` judges what is about to be signed against the limits and the halts. What passes is
-granted to the lane's signer, once, for exactly these fields under exactly these limits; the
-signer refuses everything else. The commit that makes the bytes durable books the shares that
-were decided, and stands only if the limits are still the same and still hold.
+`Gate.clear` judges what is about to be signed against the limits and the halts. What passes has
+its shares of the limits booked (`entitling.py`) and only then is granted to the lane's signer,
+once, for exactly these fields under exactly these limits; the signer refuses everything else. The
+commit that makes the bytes durable stands only if the limits are still the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sep_ray.kernel.errors import InvariantBroken, Rejected
 from sep_ray.kernel.units import Asset
 from sep_ray.policy.book import LimitBook
 from sep_ray.policy.codes import Denial
-from sep_ray.policy.decide import Allowed, Denied, decide
+from sep_ray.policy.decide import Allowed, Decision, Denied, decide
 from sep_ray.policy.halts import Sending
 from sep_ray.policy.limits import Kind, Limit, Measure
 from sep_ray.policy.request import CallFacts, Movement, Price, Request
@@ -100,9 +100,11 @@ class Sale(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleared:
-    """It may be signed; these shares of the limits of this version are to be booked with it."""
+    """It may be signed, once these shares of the limits of this version are booked."""
 
     version: int
+    fields: Unsigned
+    sending: Sending
     reservations: tuple[Reservation, ...] = ()
 
 
@@ -170,6 +172,11 @@ class Gate:
         """The version of the limits that clearances are given under."""
         return self._book.version
 
+    @property
+    def limited(self) -> bool:
+        """Whether there are limits at all."""
+        return bool(self._book.limits)
+
     def guard(self, signer: Signer) -> GuardedSigner:
         """Return a signer that knows this gate; its account is one of ours."""
         self._own.add(signer.address)
@@ -183,6 +190,15 @@ class Gate:
         if self._marker is None:
             self._marker = Marker(self.store, self.rules, self.clock)
         await self._marker.keep(self._book.limits, self._mids())
+
+    async def reread(self) -> None:
+        """Read the limits again: they have moved on."""
+        self._book = await self.store.limits()
+
+    def grant(self, signer: Signer, cleared: Cleared) -> None:
+        """Let what was cleared be signed once, now that its shares are booked."""
+        if isinstance(signer, GuardedSigner):
+            signer.grant(cleared.fields, cleared.version, cleared.sending)
 
     async def clear(self, signer: Signer, asks: Sequence[Ask]) -> list[Clearing]:
         """Judge what is about to be signed, each as if those before it were booked already."""
@@ -200,16 +216,20 @@ class Gate:
             decision = decide(request, limits, usage)
             if isinstance(decision, Allowed):
                 usage = usage.plus(decision.reservations)
-                if isinstance(signer, GuardedSigner):
-                    signer.grant(self._fields(ask), self.version, sending)
-                shares = decision.reservations
-                found.append(Cleared(version=self.version, reservations=shares))
+                found.append(
+                    Cleared(
+                        version=self.version,
+                        fields=self._fields(ask),
+                        sending=sending,
+                        reservations=decision.reservations,
+                    )
+                )
             else:
                 log.info("policy_denied", denial=str(decision), purpose=ask.purpose.value)
                 found.append(decision)
         return found
 
-    async def crossing(self, sales: Sequence[Sale]) -> list[Clearing]:
+    async def crossing(self, sales: Sequence[Sale]) -> list[Decision]:
         """Judge sales that are to be crossed with one another, which no transaction does.
 
         They count like the swaps that they replace: one each, by what is sold and bought.
@@ -217,14 +237,12 @@ class Gate:
         requests = [self._crossed(sale) for sale in sales]
         limits = self._book.limits
         usage = await self._usage(requests) if limits and sales else Usage()
-        found: list[Clearing] = []
+        found: list[Decision] = []
         for request in requests:
             decision = decide(request, limits, usage)
             if isinstance(decision, Allowed):
                 usage = usage.plus(decision.reservations)
-                found.append(Cleared(version=self.version, reservations=decision.reservations))
-            else:
-                found.append(decision)
+            found.append(decision)
         return found
 
     def holds(self, step: Step) -> bool:
@@ -357,13 +375,10 @@ class Gate:
 
 
 def covered(booking: Booking, cleared: Cleared | None) -> Booking:
-    """Put the shares that were decided into the commit that makes the bytes durable."""
+    """Let the commit that makes the bytes durable stand only under the limits of the clearance."""
     if cleared is None:
         raise InvariantBroken("signed without a clearance", attempt=str(booking.attempt.id))
-    name = booking.attempt.id
-    shares = tuple(replace(share, attempt_id=name) for share in cleared.reservations)
-    commit = replace(booking.commit, reservations=shares, policy_version=cleared.version)
-    return replace(booking, commit=commit)
+    return replace(booking, commit=replace(booking.commit, policy_version=cleared.version))
 
 
 def _not_cleared(code: Denial, why: str) -> NotCleared:

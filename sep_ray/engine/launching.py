@@ -17,6 +17,7 @@ from sep_ray.decomposition.step import Step, StepRequeued, StepStarted
 from sep_ray.engine.booking import Booking, Writer
 from sep_ray.engine.crossing import Departing, claiming, departing
 from sep_ray.engine.drafting import Draft
+from sep_ray.engine.entitling import Entitlement
 from sep_ray.engine.gate import Ask, Cleared, Gate, covered
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
@@ -30,7 +31,6 @@ from sep_ray.execution.plan_text import plan_text
 from sep_ray.execution.ports import Call, Calls, Chain, Head, Unsigned
 from sep_ray.intent.intent import Side
 from sep_ray.journal.ports import Journal, Leases
-from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
@@ -105,8 +105,8 @@ class Launcher:
         self._calls = calls
         self._journal = journal
         self._gate = gate
+        self._entitlement = Entitlement(journal, gate, clock, steady)
         self._clock = clock
-        self._steady = steady
         self._ids = ids
         self._rules = rules
         self._meter = meter
@@ -126,11 +126,14 @@ class Launcher:
             return 0
         nonces = range(lane.next_nonce, lane.next_nonce + len(jobs))
         attempts = await self._sign(lane, list(zip(nonces, jobs, strict=True)), fees)
+        if not attempts:
+            return 0
         reached(Point.SIGNED)
+        began = self._entitlement.now()
         kept = await self._record(lane, list(zip(attempts, jobs, strict=True)))
         reached(Point.PREPARED)
         lane.next_nonce = max((a.nonce + 1 for a in kept), default=lane.next_nonce)
-        await self.broadcast(lane, kept, head)
+        await self.broadcast(lane, kept, head, began)
         return len(kept)
 
     async def upkeep(
@@ -145,16 +148,19 @@ class Launcher:
         filled = await self._fill(lane, fees)
         await self.broadcast(lane, [*again, *changed, *filled], head)
 
-    async def broadcast(self, lane: Lane, attempts: Iterable[Attempt], head: Head) -> None:
+    async def broadcast(
+        self, lane: Lane, attempts: Iterable[Attempt], head: Head, proven: Millis | None = None
+    ) -> None:
         """Hand the newest bytes of each over, once, in the order of nonces, and record it.
 
         What is halted by now stays where it is (P10); `upkeep` tries again at every head.
+        `proven`: since when these were made durable under the lane's epoch.
         """
         going = [each for each in attempts if self._gate.passes(each, lane.step_of(each))]
         ordered = sorted(going, key=lambda attempt: attempt.nonce)
         if not ordered:
             return
-        await self._entitled(lane)
+        await self._entitlement.to_send(lane, proven)
         found = await self._chain.send([attempt.newest for attempt in ordered])
         reached(Point.SENT)
         writer, bookings = self._writer(lane), []
@@ -173,7 +179,11 @@ class Launcher:
         await write_all(self._journal, lane, bookings)
 
     async def _sign(self, lane: Lane, jobs: Sequence[tuple[int, Job]], fees: Fees) -> list[Attempt]:
-        await self._entitled(lane)
+        """Sign all, or nothing where somebody was first to take a share of a limit."""
+        names = [self._ids.next() for _ in jobs]
+        wanted = {n: job.cleared for n, (_, job) in zip(names, jobs, strict=True) if job.cleared}
+        if not await self._entitlement.to_sign(lane, wanted):
+            return []
         unsigned = [
             Unsigned(
                 chain_id=lane.chain_id,
@@ -189,7 +199,7 @@ class Launcher:
         now = self._clock.now()
         return [
             Attempt(
-                id=self._ids.next(),
+                id=name,
                 step_id=job.step.id if job.step is not None else None,
                 purpose=job.purpose,
                 chain_id=lane.chain_id,
@@ -201,7 +211,7 @@ class Launcher:
                 deadline=job.deadline,
                 moving=job.moving,
             )
-            for (nonce, job), each in zip(jobs, signed, strict=True)
+            for name, (nonce, job), each in zip(names, jobs, signed, strict=True)
         ]
 
     async def _record(self, lane: Lane, prepared: Sequence[tuple[Attempt, Job]]) -> list[Attempt]:
@@ -219,6 +229,7 @@ class Launcher:
                     lane.plans[booking.attempt.id] = job.draft.plan
             else:
                 lane.unsettled.discard(booking.attempt.id)
+                lane.stale |= bool(job.cleared and job.cleared.reservations)
         return kept
 
     async def _fill(self, lane: Lane, fees: Fees) -> list[Attempt]:
@@ -242,9 +253,8 @@ class Launcher:
             return []
         log.warning("nonces_filled", chain_id=lane.chain_id, nonces=[nonce for nonce, _ in fill])
         attempts = await self._sign(lane, fill, fees)
-        return await self._record(
-            lane, [(a, job) for a, (_, job) in zip(attempts, fill, strict=True)]
-        )
+        signed = [job for _, job in fill] if attempts else []
+        return await self._record(lane, list(zip(attempts, signed, strict=True)))
 
     async def clear(self, lane: Lane, jobs: Sequence[Job], fees: Fees) -> list[Job]:
         """Return the jobs with what policy says about each (P9)."""
@@ -301,7 +311,8 @@ class Launcher:
         replacements = [each for each in replacements if each.attempt.id in cleared]
         if not replacements:
             return unchanged
-        await self._entitled(lane)
+        if not await self._entitlement.to_sign(lane, cleared, again=True):
+            return [*unchanged, *(each.attempt for each in replacements)]
         signed = await lane.signer.sign([each.unsigned for each in replacements])
         reached(Point.REPRICED)
         writer = self._writer(lane)
@@ -393,17 +404,9 @@ class Launcher:
                 lane.next_nonce = attempt.nonce
                 self._tell("attempt_expired", attempt, detail)
 
-    async def _entitled(self, lane: Lane) -> None:
-        """Raise LeaseLost unless this process leads the lane now (P5).
-
-        The database says whose epoch stands, and the steady clock, read last, that nothing has
-        kept this process from noticing: who slept for as long as a lease lasts signs and sends
-        nothing.
-        """
-        lane.require(self._steady.now())
-        if lane.lease is None or not await self._journal.stands(lane.lease):
-            raise LeaseLost("another process leads the lane", lane=lane.name)
-        lane.require(self._steady.now())
+    async def give_back(self, lane: Lane) -> None:
+        """Give back shares of limits booked for bytes that never became durable (P9)."""
+        await self._entitlement.give_back(lane)
 
     def _writer(self, lane: Lane) -> Writer:
         return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)

@@ -20,7 +20,7 @@ import structlog
 
 from sep_ray.decomposition.step import Step, StepCreated, StepEvent, StepNetted, StepReduced
 from sep_ray.decomposition.step import evolve as evolve_step
-from sep_ray.engine.gate import Cleared, Gate
+from sep_ray.engine.gate import Gate
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.netting import Crossed, crossings
 from sep_ray.engine.rules import ChainRules
@@ -29,6 +29,7 @@ from sep_ray.journal.records import Append, Commit, LimitExceeded, State, Versio
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.ids import IdSource, derived_id
 from sep_ray.kernel.units import Asset
+from sep_ray.policy.decide import Allowed
 from sep_ray.policy.halts import Sending
 from sep_ray.policy.usage import Reservation
 from sep_ray.portfolio import ledger
@@ -104,10 +105,10 @@ class Netter:
         clearings = await self._gate.crossing(parts)
         pairs = list(zip(parts, clearings, strict=True))
         for part, each in pairs:
-            if not isinstance(each, Cleared):
+            if not isinstance(each, Allowed):
                 log.info("crossing_denied", step_id=str(part.step.id), denial=str(each))
-        denied = {part.step.id for part, each in pairs if not isinstance(each, Cleared)}
-        return [s for _, c in pairs if isinstance(c, Cleared) for s in c.reservations], denied
+        denied = {part.step.id for part, each in pairs if not isinstance(each, Allowed)}
+        return [s for _, c in pairs if isinstance(c, Allowed) for s in c.reservations], denied
 
     async def _willing(self) -> list[Step]:
         """Return ready sales that may take part: not halted, in time, and funding no other step."""

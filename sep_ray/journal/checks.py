@@ -27,7 +27,8 @@ def check_commit(commit: Commit) -> None:
     Each stream appears once and gets at least one event; each folded stream brings its state,
     at exactly the version its last event has; postings need appends of one correlation, or a
     netting of several intents' sales as the first; shares of limits belong to live attempts of
-    the same commit, those of a netting to nobody, exposure caps to its transfers.
+    the same commit, those of a netting to nobody, or are booked ahead by a lane in a commit of
+    their own; exposure caps belong to its transfers.
     """
     ends = {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
     if len(ends) != len(commit.appends) or not all(a.events for a in commit.appends):
@@ -40,7 +41,8 @@ def check_commit(commit: Commit) -> None:
     moved = {s.id for s in commit.states if isinstance(s, Attempt) and s.status not in TERMINAL}
     if _netting(commit):
         moved.add(NOBODY)
-    if any(taken.attempt_id not in moved for taken in commit.reservations):
+    ahead = commit.fence is not None and not commit.appends
+    if not ahead and any(share.attempt_id not in moved for share in commit.reservations):
         raise InvariantBroken("shares of limits without their attempt", streams=list(ends))
     crossing = {s.id for s in commit.states if isinstance(s, Transfer)}
     if any(cap.transfer_id not in crossing for cap in commit.caps):

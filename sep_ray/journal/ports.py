@@ -11,6 +11,7 @@ from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.states import IntentRecord
 from sep_ray.journal.records import (
     Commit,
+    Footing,
     IntentFilter,
     Lease,
     Recorded,
@@ -176,8 +177,8 @@ class Leases(Protocol):
     async def renew(self, lease: Lease, ttl_ms: int) -> Lease | None:
         """Prolong a lease still held; None when it is lost."""
 
-    async def stands(self, lease: Lease) -> bool:
-        """Whether its epoch is the newest and not over, by the database's clock."""
+    async def stands(self, lease: Lease) -> Footing | None:
+        """Return what it stands on, or None: its epoch is over, by the database's clock."""
 
     async def release(self, lease: Lease) -> None:
         """Give it up; its epoch is over."""

@@ -89,6 +89,10 @@ class Commit:
     `reservations` are shares of limits; `policy_version` is the version of the limits they were
     decided by. What an attempt reserved is settled by the commit that ends it, by itself. `caps`
     hold for what bridges have once the commit stands.
+
+    A fenced commit without appends books shares ahead of bytes that are still to be signed by
+    the fence's lane, and first gives back what that lane booked ahead for attempts that never
+    came to be: a lane signs one batch at a time.
     """
 
     at: Millis
@@ -163,6 +167,13 @@ class Lease:
     def fence(self) -> Fence:
         """What a commit under this lease carries."""
         return Fence(name=self.name, epoch=self.epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """What the holder of a lease that stands may rely on: the version of the limits right now."""
+
+    policy_version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

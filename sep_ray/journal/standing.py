@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -38,9 +39,10 @@ class Standing:
 
     `heads`: each stream's last version; absent is 0. `units`: each balance; absent is 0.
     `live`: the attempt that holds each nonce. `fences`: those that stand now. `usage`: what is
-    taken of each limit's slots; `reserved`: by which live attempt. `exposed`: what bridges have,
-    by transfer, at least of those bridges that a commit caps. `settled`: attempts whose shares
-    were settled, and `used`: slots that changed, both since this object was made.
+    taken of each limit's slots; `reserved`: by which live attempt; `ahead`: attempts to come that
+    shares were booked for, and by which lane. `exposed`: what bridges have, by transfer, at least
+    of those bridges that a commit caps. `settled`: attempts whose shares were settled, and `used`:
+    slots that changed, both since this object was made.
     """
 
     heads: dict[str, int] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Standing:
     usage: dict[str, dict[int, int]] = field(default_factory=dict)
     reserved: dict[UUID, tuple[Reservation, ...]] = field(default_factory=dict)
     exposed: dict[UUID, Exposure] = field(default_factory=dict)
+    ahead: dict[UUID, str] = field(default_factory=dict)
     settled: set[UUID] = field(default_factory=set)
     used: set[UsageKey] = field(default_factory=set)
 
@@ -62,9 +65,10 @@ class Standing:
             self._require_version(append)
         units = self._after(commit.postings)
         live = self._holders(commit)
-        usage = self._limited(commit)
+        idle = self._idle(commit)
+        usage = self._limited(commit, idle)
         exposed = self._exposed(commit)
-        self._settle(commit, usage)
+        self._settle(commit, usage, idle)
         self.heads |= {a.stream_id: a.expected_version + len(a.events) for a in commit.appends}
         self.units |= units
         self.live = live
@@ -90,12 +94,22 @@ class Standing:
                 )
         return after
 
-    def _limited(self, commit: Commit) -> dict[UsageKey, int]:
+    def _idle(self, commit: Commit) -> list[UUID]:
+        """Return attempts that never came to be, whose shares the commit gives back."""
+        if commit.appends or commit.fence is None:
+            return []
+        return [name for name, lane in self.ahead.items() if lane == commit.fence.name]
+
+    def _limited(self, commit: Commit, idle: Sequence[UUID]) -> dict[UsageKey, int]:
         """Return the slots that change with what the commit takes of limits (P9)."""
         stands = self.heads.get(STREAM, 0)
         if commit.policy_version not in (None, stands):
             raise VersionConflict("the limits have moved on", stream_id=STREAM, stands=stands)
         after: dict[UsageKey, int] = {}
+        for share in (share for name in idle for share in self.reserved.get(name, ())):
+            slots = self._slots(share.limit_id, after)
+            if share.slot in slots:  # else it has left its window
+                after[share.limit_id, share.slot] = max(slots[share.slot] - share.amount, 0)
         for share in commit.reservations:
             slots = self._slots(share.limit_id, after)
             used = sum(amount for slot, amount in slots.items() if slot >= share.since)
@@ -114,29 +128,39 @@ class Standing:
         changed = {slot: amount for (name, slot), amount in after.items() if name == limit_id}
         return {**self.usage.get(limit_id, {}), **changed}
 
-    def _settle(self, commit: Commit, usage: dict[UsageKey, int]) -> None:
+    def _settle(self, commit: Commit, usage: dict[UsageKey, int], idle: Sequence[UUID]) -> None:
         """Book what was taken and give back what ended attempts did not use, once each."""
+        for name in idle:
+            del self.ahead[name]
+            del self.reserved[name]
+            self.settled.add(name)
         for share in held(commit.reservations):
             self.reserved[share.attempt_id] = (*self.reserved.get(share.attempt_id, ()), share)
-        for attempt in commit.states:
-            if not isinstance(attempt, Attempt) or not ended(attempt):
-                continue
-            spent: dict[str, int] = {}
-            for share in self.reserved.pop(attempt.id, ()):
-                before = spent.get(share.limit_id, 0)
-                whole = kept(share.kind, share.measure, before + share.amount, attempt)
-                spent[share.limit_id] = whole
-                slots = self._slots(share.limit_id, usage)
-                if share.slot in slots:  # else it has left its window
-                    left = slots[share.slot] - share.amount + whole - before
-                    usage[share.limit_id, share.slot] = max(left, 0)
-                self.settled.add(attempt.id)
-        for (name, slot), amount in usage.items():
-            self.usage.setdefault(name, {})[slot] = amount
+            if share.lane:
+                self.ahead[share.attempt_id] = share.lane
+        for attempt in (state for state in commit.states if isinstance(state, Attempt)):
+            self.ahead.pop(attempt.id, None)
+            if ended(attempt):
+                self._return(attempt, usage)
+        for (limit_id, slot), amount in usage.items():
+            self.usage.setdefault(limit_id, {})[slot] = amount
         for share in commit.reservations:
             slots = self.usage[share.limit_id]
             self.usage[share.limit_id] = {s: n for s, n in slots.items() if s >= share.since}
         self.used |= set(usage)
+
+    def _return(self, attempt: Attempt, usage: dict[UsageKey, int]) -> None:
+        """Give back what an attempt that has ended did not use."""
+        spent: dict[str, int] = {}
+        for share in self.reserved.pop(attempt.id, ()):
+            before = spent.get(share.limit_id, 0)
+            whole = kept(share.kind, share.measure, before + share.amount, attempt)
+            spent[share.limit_id] = whole
+            slots = self._slots(share.limit_id, usage)
+            if share.slot in slots:  # else it has left its window
+                left = slots[share.slot] - share.amount + whole - before
+                usage[share.limit_id, share.slot] = max(left, 0)
+            self.settled.add(attempt.id)
 
     def _require_version(self, append: Append) -> None:
         stands = self.heads.get(append.stream_id, 0)

@@ -27,9 +27,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """A share of a limit for one attempt, booked in the commit that makes its bytes durable.
+    """A share of a limit for one attempt, booked before its bytes are signed.
 
-    Decided before there is an attempt, it names nobody yet. The commit stands only if the slots
+    Decided before there is an attempt, it names nobody yet; booked before there is one, it names
+    the `lane` that is to sign. The commit stands only if the slots
     from `since` on, this amount included, hold at most `bound`; None only counts. A position is
     held until the ledger shows it. What is crossed between strategies has no attempt: its shares
     stay nobody's, count for good, and hold no position, for the same commit's postings do.
@@ -43,6 +44,7 @@ class Reservation:
     amount: int
     since: int
     bound: int | None
+    lane: str = ""
 
     @property
     def booked(self) -> int:

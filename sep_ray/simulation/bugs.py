@@ -16,6 +16,7 @@ from sep_ray.decomposition.step import StepRescheduled
 from sep_ray.engine import booking, router, settling
 from sep_ray.engine.audit import Auditor
 from sep_ray.engine.booking import Writer
+from sep_ray.engine.entitling import Entitlement
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.launching import Launcher
 from sep_ray.engine.reconciling import Foreign
@@ -221,9 +222,9 @@ def _retried_at_once(sound: Any) -> Any:
 
 BUGS: Final[Mapping[str, Bug]] = {
     "lease-unchecked": Bug(
-        "the lease is not looked at before signing and sending",
-        Launcher,
-        "_entitled",
+        "the lease is not looked at before sending",
+        Entitlement,
+        "to_send",
         always_async(None),
     ),
     "write-unfenced": Bug("the database takes writes of any epoch", Standing, "take", _unfenced),

@@ -22,7 +22,7 @@ from sep_ray.execution.attempt import (
     evolve,
 )
 from sep_ray.journal.ports import Store
-from sep_ray.journal.records import Append, Commit, LimitExceeded, VersionConflict
+from sep_ray.journal.records import Append, Commit, Lease, LeaseLost, LimitExceeded, VersionConflict
 from sep_ray.kernel.clock import ManualClock, Millis
 from sep_ray.kernel.errors import InvariantBroken, Rejected
 from sep_ray.kernel.units import ChainId
@@ -125,6 +125,76 @@ async def test_p9_bytes_never_sent_give_everything_back_once(store: Store) -> No
     with pytest.raises(VersionConflict):
         await store.commit(given_back)
     assert await used(store) == 50
+
+
+def ahead(lease: Lease, *shares: Reservation) -> Commit:
+    """Book shares for attempts to come, as a lane does before it signs."""
+    named = tuple(replace(share, lane=lease.name) for share in shares)
+    return Commit(at=NOW, appends=(), fence=lease.fence, reservations=named, policy_version=0)
+
+
+async def lease_of(store: Store, name: str) -> Lease:
+    lease = await store.acquire(name, "me", 60_000)
+    assert lease is not None
+    return lease
+
+
+async def test_p9_shares_are_booked_before_there_are_bytes_and_settled_with_them(
+    store: Store,
+) -> None:
+    lease, attempt = await lease_of(store, "lane/1"), an_attempt()
+    assert await store.commit(ahead(lease, share(attempt, 60))) == ()
+    with pytest.raises(LimitExceeded):
+        await store.commit(ahead(await lease_of(store, "lane/2"), share(an_attempt(1), 41)))
+    await store.commit(prepare(attempt))
+    await store.commit(Commit(at=NOW, appends=(), fence=lease.fence))
+    assert await used(store) == 60
+    await end(store, attempt, AttemptReverted(inclusion=PAID, detail=""))
+    assert await used(store) == 60
+    stands = await store.attempt(attempt.id)
+    assert stands is not None
+    await store.commit(commit(then(stands, AttemptFinalized(block_number=9))))
+    assert await used(store) == 0
+
+
+async def test_p9_what_was_booked_for_bytes_that_never_were_is_given_back_by_its_lane(
+    world: World,
+) -> None:
+    store, other = world.store, await world.another()
+    mine, theirs = await lease_of(store, "lane/1"), await lease_of(other, "lane/2")
+    lost = [an_attempt(nonce) for nonce in range(2)]
+    await store.commit(ahead(mine, *(share(each, 30) for each in lost)))
+    await other.commit(ahead(theirs, share(an_attempt(7), 40)))
+    assert await used(store) == 100
+    with pytest.raises(LimitExceeded):
+        await other.commit(ahead(theirs, share(an_attempt(8), 41)))
+    assert await used(store) == 100
+    await store.commit(ahead(mine, share(an_attempt(9), 50)))
+    assert await used(store) == 90
+    for _ in range(2):
+        await store.commit(Commit(at=NOW, appends=(), fence=mine.fence))
+    assert await used(store) == 40
+
+
+async def test_p5_p9_nothing_is_booked_ahead_under_an_old_epoch_or_old_limits(
+    store: Store,
+) -> None:
+    old = await lease_of(store, "lane/1")
+    new = await lease_of(store, "lane/1")
+    with pytest.raises(LeaseLost):
+        await store.commit(ahead(old, share(an_attempt(), 1)))
+    footing = await store.stands(new)
+    assert footing is not None
+    assert footing.policy_version == 0
+    await RiskDesk(store, ManualClock(NOW)).set_limit(a_limit(), "rita")
+    with pytest.raises(VersionConflict):
+        await store.commit(ahead(new, share(an_attempt(), 1)))
+    footing = await store.stands(new)
+    assert footing is not None
+    assert footing.policy_version == 1
+    assert await used(store) == 0
+    with pytest.raises(InvariantBroken):
+        await store.commit(replace(ahead(new, share(an_attempt(), 1)), fence=None))
 
 
 async def test_gas_of_replacements_is_settled_as_one(store: Store) -> None:

@@ -2,8 +2,9 @@
 
 Several executors, each with its own gate and signer, share one journal in which every call may be
 overtaken by another. Officers set and remove limits, halt and release meanwhile. A judge that
-knows nothing of the gate's arithmetic follows the journal alone: whenever bytes become durable
-it counts, transaction by transaction, what every limit as it stood then had to bear.
+knows nothing of the gate's arithmetic looks at the signers alone: for whatever may be signed it
+counts, transaction by transaction, what every limit as it stood when its shares were booked had to
+bear, whether the bytes become durable afterwards or are lost. What is signed besides is a fault.
 
 `make policy-fuzz` runs 100,000 intents; a seed that fails is run again with `--seed`.
 """
@@ -15,11 +16,14 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from sep_ray.adapters.memory import MemoryStore
 from sep_ray.engine.booking import Booking
+from sep_ray.engine.entitling import Entitlement
 from sep_ray.engine.gate import Ask, Cleared, Gate, NotCleared, covered
 from sep_ray.engine.halting import HaltBoard
+from sep_ray.engine.lane import Lane
 from sep_ray.engine.risk import RiskDesk
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.attempt import (
@@ -38,23 +42,23 @@ from sep_ray.execution.attempt import (
 )
 from sep_ray.execution.fees import Fees
 from sep_ray.execution.ports import Call, Unsigned
-from sep_ray.journal.records import Append, Commit, LimitExceeded, VersionConflict
-from sep_ray.kernel.clock import ManualClock
+from sep_ray.journal.records import Append, Commit, VersionConflict
+from sep_ray.kernel.clock import ManualClock, Millis
 from sep_ray.kernel.ids import SeededIds
 from sep_ray.kernel.units import NATIVE, Asset, ChainId
 from sep_ray.policy.halts import Halt, Mode, Scope
 from sep_ray.policy.limits import Kind, Limit, Listed, Measure, Subject
 from sep_ray.policy.request import CallFacts, Movement
 from tests.fixtures.records import NOW, a_step
+from tests.simulation.policy_judge import PRICES, Deed, Judge
 
 CHAINS = (ChainId(1), ChainId(42161))
 STRATEGIES = ("alpha", "beta", "gamma")
 CONTRACTS = tuple("0x" + digit * 40 for digit in "cde")
 SELECTORS = ("0xaaaaaaaa", "0xbbbbbbbb")
 STRANGER = "0x" + "66" * 20
-PRICES = {"1": (3, 1), "2": (7, 3), "3": (1, 1)}
-"""Units of the numeraire per unit of token 1, 2 and 3; token 4 has none, token 3 is it."""
 MOST_LIMITS = 25
+FOREVER = 10**12
 
 
 def token(chain: ChainId, name: str) -> Asset:
@@ -116,113 +120,6 @@ class Spy:
         )
 
 
-@dataclass
-class Deed:
-    """Something durable, as the judge remembers it."""
-
-    ask: Ask
-    chain: ChainId
-    at: int
-    gas: int
-    alive: bool = True
-    effect: bool = True
-    counted: bool = True
-
-    def fits(self, subject: Subject) -> bool:
-        step, moved = self.ask.step, [m for m in (self.ask.sells, self.ask.buys) if m]
-        assert step is not None
-        pairs = (
-            (subject.strategy_id, step.strategy_id),
-            (subject.chain_id, self.chain),
-            (subject.contract, self.ask.call.to),
-            (subject.selector, self.ask.call.data[:10]),
-        )
-        if any(want is not None and want != has for want, has in pairs):
-            return False
-        return subject.asset is None or subject.asset in {each.asset for each in moved}
-
-    def buys(self, asset: Asset | None) -> bool:
-        return self.ask.buys is not None and self.ask.buys.asset == asset
-
-    def amount(self, limit: Limit) -> int:
-        if limit.measure is Measure.GAS:
-            return self.gas
-        if limit.measure is Measure.COUNT:
-            return int(self.counted)
-        if not self.effect:
-            return 0
-        moved = self.ask.sells if limit.kind is not Kind.POSITION else self.ask.buys
-        assert moved is not None
-        asset = limit.subject.asset
-        if limit.kind is not Kind.POSITION and asset not in (None, moved.asset):
-            moved = self.ask.buys
-            assert moved is not None
-        if limit.measure is Measure.UNITS:
-            return moved.units
-        up, down = PRICES[moved.asset.address[2]]
-        return -(-moved.units * up // down)
-
-
-class Judge:
-    """Counts what was made durable against the limits as they stood; one counts from its setting.
-
-    What has ended for good is kept as a sum, so that a long run stays quick.
-    """
-
-    def __init__(self) -> None:
-        self.under: dict[str, list[Deed]] = {}
-        self.settled: Counter[str] = Counter()
-        self.faults: list[str] = []
-
-    def durable(self, deed: Deed, limits: tuple[Limit, ...]) -> None:
-        """Judge something that has just become durable."""
-        for limit in limits:
-            if deed.fits(limit.subject):
-                self.under.setdefault(limit.id, []).append(deed)
-                self._judge(limit, deed)
-
-    def _judge(self, limit: Limit, deed: Deed) -> None:
-        if limit.kind is Kind.LIST:
-            assert limit.listed is not None
-            named = {
-                Listed.CONTRACTS: {deed.ask.call.to},
-                Listed.SELECTORS: {deed.ask.call.data[:10]},
-                Listed.RECIPIENTS: {"0x" + deed.ask.call.data[10:50]},
-                Listed.ASSETS: {str(m.asset) for m in (deed.ask.sells, deed.ask.buys) if m},
-                Listed.SPENDERS: set(deed.ask.spenders),
-            }[limit.listed]
-            self._require(named <= limit.members, f"{limit.id}: {named}")
-            return
-        try:
-            if limit.kind is Kind.POSITION and not deed.buys(limit.subject.asset):
-                return
-            total = deed.amount(limit)
-            if limit.kind is not Kind.TRANSACTION:
-                total = self._sum(limit, deed)
-        except KeyError:
-            self._require(False, f"{limit.id}: value without a price")
-            return
-        self._require(total <= limit.amount, f"{limit.id}: {total} > {limit.amount}")
-
-    def _sum(self, limit: Limit, deed: Deed) -> int:
-        """Add up what counts now, and forget what never will again."""
-        found = self.under[limit.id]
-        if limit.kind is Kind.WINDOW:
-            found = [each for each in found if each.at > deed.at - (limit.window_ms or 0)]
-        elif limit.kind is Kind.POSITION:
-            asset = limit.subject.asset
-            found = [each for each in found if each.alive and each.buys(asset)]
-        else:
-            self.settled[limit.id] += sum(e.amount(limit) for e in found if not e.alive)
-            found = [each for each in found if each.alive]
-        self.under[limit.id] = found
-        return self.settled[limit.id] + sum(each.amount(limit) for each in found)
-
-    def _require(self, good: bool, words: str) -> None:
-        if not good:
-            self.faults.append(words)
-
-
 class Fuzz:
     """One seed's world."""
 
@@ -236,10 +133,10 @@ class Fuzz:
         self.judge = Judge()
         self.seen: Counter[str] = Counter()
         self.live: list[tuple[Attempt, Deed]] = []
-        self.gates = [self._gate(chain) for chain in CHAINS for _ in range(2)]
+        self.gates = [self._gate(chain, n) for chain in CHAINS for n in range(2)]
         self.halts: list[Halt] = []
 
-    def _gate(self, chain: ChainId) -> tuple[Gate, Any, Spy]:
+    def _gate(self, chain: ChainId, place: int) -> tuple[Gate, Lane, Spy]:
         rules = ChainRules(
             chain_id=chain,
             coin=Asset(chain, NATIVE),
@@ -247,8 +144,8 @@ class Fuzz:
             numeraire=token(chain, "3"),
         )
         gate = PricedGate(self.journal, HaltBoard(self.clock), rules, self.clock, Reader())
-        spy = Spy("0x" + f"{len(self.__dict__) + chain:040x}")
-        return gate, gate.guard(spy), spy
+        spy = Spy("0x" + f"{10 * chain + place:040x}")
+        return gate, Lane(chain, gate.guard(spy)), spy
 
     async def run(self, say: Any = None) -> None:
         desk = RiskDesk(self.truth, self.clock)
@@ -264,8 +161,14 @@ class Fuzz:
             for _ in range(20):
                 await asyncio.sleep(0)
         await asyncio.gather(*workers)
+        if (made := sum(len(spy.signed) for _, _, spy in self.gates)) != self.seen["signed"]:
+            self.judge.faults.append(f"{made} signatures, {self.seen['signed']} of them judged")
 
-    async def _work(self, gate: Gate, signer: Any, spy: Spy) -> None:
+    async def _work(self, gate: Gate, lane: Lane, spy: Spy) -> None:
+        lease = await self.truth.acquire(lane.name, lane.name, FOREVER)
+        assert lease is not None
+        lane.held(lease, Millis(self.clock.now() + FOREVER))
+        entitlement = Entitlement(self.journal, gate, self.clock, self.clock)
         while self.left > 0:
             if self.chance.random() < 0.2 or gate.board.stop is None:
                 await gate.refresh(None)
@@ -273,16 +176,34 @@ class Fuzz:
             self.left -= size
             asks = [self._ask(gate.rules.chain_id) for _ in range(size)]
             asked = self.clock.now()
-            found = await gate.clear(signer, asks)
+            found = await gate.clear(lane.signer, asks)
+            cleared: dict[UUID, tuple[Ask, Cleared]] = {}
             for ask, said in zip(asks, found, strict=True):
                 self.seen[said.code.value if not isinstance(said, Cleared) else "cleared"] += 1
                 if isinstance(said, Cleared):
-                    await self._sign(gate, signer, spy, ask, said, asked)
-            signer.forget()
+                    cleared[self.ids.next()] = ask, said
+            wanted = {name: said for name, (_, said) in cleared.items()}
+            if not await entitlement.to_sign(lane, wanted):
+                self.seen["lost the race"] += len(wanted)
+                continue
+            limits = (await self.truth.limits()).limits
+            deeds = {
+                name: self._deed(gate, ask, asked, limits) for name, (ask, _) in cleared.items()
+            }
+            for name, (_, said) in cleared.items():
+                await self._sign(gate, lane, spy, name, deeds[name], said)
+            lane.signer.forget()  # type: ignore[attr-defined]
+
+    def _deed(self, gate: Gate, ask: Ask, asked: Millis, limits: tuple[Limit, ...]) -> Deed:
+        gas = ask.gas_limit * ask.fees.max_fee_wei
+        deed = Deed(ask=ask, chain=gate.rules.chain_id, at=asked, gas=gas)
+        self.judge.signed(deed, limits)
+        return deed
 
     async def _sign(
-        self, gate: Gate, signer: Any, spy: Spy, ask: Ask, said: Cleared, asked: int
+        self, gate: Gate, lane: Lane, spy: Spy, name: UUID, deed: Deed, said: Cleared
     ) -> None:
+        ask = deed.ask
         fields = Unsigned(
             chain_id=gate.rules.chain_id,
             nonce=self.ids.next().int % 2**40,
@@ -291,14 +212,17 @@ class Fuzz:
             max_fee_wei=ask.fees.max_fee_wei,
             tip_wei=ask.fees.tip_wei,
         )
-        await self._meddle(gate, signer, spy, fields)
+        await self._meddle(lane.signer, spy, fields)
+        for _ in range(self.chance.randrange(3)):
+            await asyncio.sleep(0)
         try:
-            (signed,) = await signer.sign([fields])
+            (signed,) = await lane.signer.sign([fields])
         except NotCleared as error:
             self.seen[f"signer: {error.facts['code']}"] += 1
+            deed.undo()
             return
         self.seen["signed"] += 1
-        attempt = self._attempt(fields, signed, ask, spy.address)
+        attempt = self._attempt(fields, signed, ask, lane.account, name)
         after = evolve(None, AttemptPrepared(attempt=attempt))
         append = Append(
             stream_id=attempt.stream_id,
@@ -306,20 +230,18 @@ class Fuzz:
             events=(AttemptPrepared(attempt=attempt),),
             correlation_id=attempt.id,
         )
-        bare = Commit(at=self.clock.now(), appends=(append,), states=(after,))
+        bare = Commit(at=self.clock.now(), appends=(append,), states=(after,), fence=lane.fence)
         booking = covered(Booking(commit=bare, attempt=after, step=None), said)
         try:
             await self.journal.commit(booking.commit)
-        except (LimitExceeded, VersionConflict) as error:
-            self.seen[f"lost: {type(error).__name__}"] += 1
+        except VersionConflict:
+            self.seen["signed, not durable: the limits have moved on"] += 1
+            deed.undo()
             return
         self.seen["durable"] += 1
-        gas = ask.gas_limit * ask.fees.max_fee_wei
-        deed = Deed(ask=ask, chain=gate.rules.chain_id, at=asked, gas=gas)
-        self.judge.durable(deed, (await self.truth.limits()).limits)
         self.live.append((after, deed))
 
-    async def _meddle(self, gate: Gate, signer: Any, spy: Spy, fields: Unsigned) -> None:
+    async def _meddle(self, signer: Any, spy: Spy, fields: Unsigned) -> None:
         """Ask for what was not cleared: the signer has to refuse it, whatever it is."""
         if self.chance.random() > 0.05:
             return
@@ -357,9 +279,11 @@ class Fuzz:
             spenders=frozenset({chance.choice(CONTRACTS)}),
         )
 
-    def _attempt(self, fields: Unsigned, signed: Signed, ask: Ask, account: str) -> Attempt:
+    def _attempt(
+        self, fields: Unsigned, signed: Signed, ask: Ask, account: str, name: UUID
+    ) -> Attempt:
         return Attempt(
-            id=self.ids.next(),
+            id=name,
             step_id=None,
             purpose=ask.purpose,
             chain_id=fields.chain_id,

@@ -92,7 +92,7 @@ async def test_p5_the_epoch_is_asked_of_the_database_before_signing_and_before_s
     await sim.executor.on_head(sim.chain.mine())
     lane.sure_until = Millis(sim.clock.at + 10**9)
     with pytest.raises(LeaseLost, match="another process"):
-        await old._launcher._entitled(lane)
+        await old._launcher._entitlement.to_send(lane)
     await sim.add()
     assert await old.turn() == 0
     assert not await sim.attempts()

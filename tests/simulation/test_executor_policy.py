@@ -1,6 +1,8 @@
 """Limits and halts in a working executor: what waits, what ends, what is never sent (P9, P10)."""
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,8 +12,11 @@ from sep_ray.engine.risk import RiskDesk
 from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.execution.ports import Call, Unsigned
 from sep_ray.intent.states import Reason
+from sep_ray.journal.records import Commit
+from sep_ray.kernel.errors import Transient
 from sep_ray.policy.halts import Halt, Mode, Scope
 from sep_ray.policy.limits import Kind, Limit, Listed, Measure, Subject
+from sep_ray.policy.usage import Reservation
 from tests.fixtures.execution import CHAIN, DOLLAR, ETHER, USDC, WETH, Sim, shock
 
 MINUTE = 60_000
@@ -123,6 +128,107 @@ async def test_p9_the_signer_refuses_what_was_not_cleared(sim):
     )
     with pytest.raises(NotCleared, match="not_cleared"):
         await lane.signer.sign([fields])
+
+
+async def used(sim):
+    return sum(slot.amount for slot in (await sim.store.limit_usage(["one"])).get("one", ()))
+
+
+def signer_of(sim, sign):
+    """Let this sign in the place of the account's signer, behind the guard."""
+    guard = sim.executor.lanes[0].signer
+    inner, guard._inner = guard._inner, SimpleNamespace(sign=sign)
+    return inner
+
+
+async def test_p9_who_is_second_to_a_limit_signs_nothing(sim, monkeypatch):
+    await set_limit(sim, limit(Kind.TOTAL, 3_000 * DOLLAR))
+    await sim.add(ETHER)
+    lease = await sim.store.acquire("another", "another", MINUTE)
+    read, signed = sim.store.limit_usage, []
+
+    async def overtaken(names):
+        found = await read(names)
+        share = Reservation(
+            attempt_id=sim.ids.next(),
+            limit_id="one",
+            kind=Kind.TOTAL,
+            measure=Measure.VALUE,
+            slot=0,
+            amount=2_500 * DOLLAR,
+            since=0,
+            bound=None,
+            lane="another",
+        )
+        taken = Commit(at=sim.clock.now(), appends=(), fence=lease.fence, reservations=(share,))
+        await sim.store.commit(taken)
+        return found
+
+    async def sign(batch):
+        signed.extend(batch)
+        return await inner.sign(batch)
+
+    inner = signer_of(sim, sign)
+    monkeypatch.setattr(sim.store, "limit_usage", overtaken)
+    assert await sim.executor.turn() == 0
+    assert signed == []
+    assert await sim.attempts() == []
+
+
+async def test_p9_shares_are_booked_when_signing_begins_and_come_back_when_it_fails(sim):
+    await set_limit(sim, limit(Kind.TOTAL, 3_000 * DOLLAR))
+    step = await sim.add(ETHER)
+    seen = []
+
+    async def sign(batch):
+        seen.append(await used(sim))
+        if len(seen) == 1:
+            raise Transient("the signer is away")
+        return await inner.sign(batch)
+
+    inner = signer_of(sim, sign)
+    assert await sim.executor.turn() == 0
+    assert await used(sim) == seen[0] > 1_900 * DOLLAR
+    await sim.settle()
+    assert (await sim.step(step)).status is StepStatus.DONE
+    assert await used(sim) == seen[1] == seen[0]
+    await sim.check()
+
+
+async def test_p9_what_was_booked_before_a_crash_is_free_for_who_leads_next(sim):
+    await set_limit(sim, limit(Kind.TOTAL, 3_000 * DOLLAR))
+    step = await sim.add(ETHER)
+
+    async def dies(batch):
+        raise asyncio.CancelledError
+
+    signer_of(sim, dies)
+    with pytest.raises(asyncio.CancelledError):
+        await sim.executor.turn()
+    assert await used(sim) > 1_900 * DOLLAR
+    sim.clock.advance(sim.rules.lease_ttl_ms)
+    sim.executor = sim.new_executor("second")
+    await sim.executor.start()
+    await sim.settle()
+    assert (await sim.step(step)).status is StepStatus.DONE
+    assert 1_900 * DOLLAR < await used(sim) < 2_100 * DOLLAR
+
+
+async def test_p9_nothing_is_signed_under_limits_that_have_moved_on(sim):
+    signed = []
+
+    async def sign(batch):
+        signed.extend(batch)
+        return await inner.sign(batch)
+
+    inner = signer_of(sim, sign)
+    await sim.add(ETHER)
+    await RiskDesk(sim.store, sim.clock).set_limit(limit(amount=DOLLAR), "rita")
+    assert await sim.executor.turn() == 0
+    assert signed == []
+    await sim.tick()
+    assert signed == []
+    assert await sim.attempts() == []
 
 
 @pytest.mark.parametrize(

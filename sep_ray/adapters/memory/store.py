@@ -23,6 +23,7 @@ from sep_ray.journal.records import (
     Append,
     Commit,
     Fence,
+    Footing,
     IntentFilter,
     KeyReused,
     Lease,
@@ -250,8 +251,9 @@ class MemoryStore:
     async def renew(self, lease: Lease, ttl_ms: int) -> Lease | None:
         return self._leases.renew(lease, ttl_ms, self._clock.now())
 
-    async def stands(self, lease: Lease) -> bool:
-        return self._leases.stands(lease.fence, self._clock.now())
+    async def stands(self, lease: Lease) -> Footing | None:
+        stands = self._leases.stands(lease.fence, self._clock.now())
+        return Footing(policy_version=self._standing.heads.get(STREAM, 0)) if stands else None
 
     async def release(self, lease: Lease) -> None:
         self._leases.release(lease)

@@ -97,7 +97,8 @@ async def _gather(connection: Connection, commits: Sequence[Commit]) -> Ground:
     streams = sorted({append.stream_id for commit in commits for append in commit.appends})
     if any(commit.policy_version is not None for commit in commits):
         streams.append(policy.STREAM)
-    reserved = await _reserved(connection, commits)
+    ahead = await _ahead(connection, commits)
+    reserved = ahead | await _reserved(connection, commits)
     heads = await connection.fetch(SQL["heads"], streams)
     standing = Standing(
         heads={row["stream_id"]: row["version"] for row in heads},
@@ -107,6 +108,7 @@ async def _gather(connection: Connection, commits: Sequence[Commit]) -> Ground:
         usage=await _usage(connection, commits, reserved),
         reserved=reserved,
         exposed=await _exposed(connection, commits),
+        ahead={name: shares[0].lane for name, shares in ahead.items()},
     )
     hashes = {row["stream_id"]: row["hash"] for row in heads}
     return Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
@@ -146,8 +148,19 @@ async def _reserved(
 ) -> dict[UUID, tuple[Reservation, ...]]:
     """Read what attempts that these commits end hold of limits."""
     names = {s.id for c in commits for s in c.states if isinstance(s, Attempt) and ended(s)}
+    return _shares(await connection.fetch(SQL["reservations"], sorted(names)) if names else [])
+
+
+async def _ahead(
+    connection: Connection, commits: Sequence[Commit]
+) -> dict[UUID, tuple[Reservation, ...]]:
+    """Read what the lanes that book ahead once booked for attempts that never came to be."""
+    lanes = {c.fence.name for c in commits if c.fence is not None and not c.appends}
+    return _shares(await connection.fetch(SQL["ahead"], sorted(lanes)) if lanes else [])
+
+
+def _shares(rows: Sequence[Mapping[str, Any]]) -> dict[UUID, tuple[Reservation, ...]]:
     found: dict[UUID, tuple[Reservation, ...]] = {}
-    rows = await connection.fetch(SQL["reservations"], sorted(names)) if names else []
     for row in rows:
         share = decode_state(Reservation, row["body"])
         found[share.attempt_id] = (*found.get(share.attempt_id, ()), share)
@@ -181,7 +194,8 @@ async def _exposed(connection: Connection, commits: Sequence[Commit]) -> dict[UU
 async def _store(
     connection: Connection, good: Sequence[tuple[Ready, Answer]], ground: Ground
 ) -> None:
-    await connection.execute(SQL["append"], *event_columns(good))
+    if any(answer for _, answer in good):
+        await connection.execute(SQL["append"], *event_columns(good))
     last = {
         state.stream_id: (state, row)
         for ready, _ in good

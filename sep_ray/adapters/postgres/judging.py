@@ -61,11 +61,11 @@ def judge(ground: Ground, ready: Ready) -> Answer | SepError:
 def good_of(
     group: Sequence[Ready], answers: Sequence[Answer | SepError]
 ) -> list[tuple[Ready, Answer]]:
-    """Return the commits that are to be written, with their rows."""
+    """Return the commits that are to be written, with their rows: a lane's may have none."""
     return [
         (ready, answer)
         for ready, answer in zip(group, answers, strict=True)
-        if not isinstance(answer, SepError) and answer
+        if not isinstance(answer, SepError) and (answer or ready.commit.fence)
     ]
 
 

@@ -22,6 +22,7 @@ from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.states import IntentRecord
 from sep_ray.journal.records import (
     Commit,
+    Footing,
     IntentFilter,
     Lease,
     Recorded,
@@ -205,8 +206,9 @@ class PostgresStore:
         row = await self._readers.row(SQL["renew"], lease.name, lease.epoch, ttl_ms)
         return None if row is None else _lease(lease.name, lease.holder, lease.epoch, asked, ttl_ms)
 
-    async def stands(self, lease: Lease) -> bool:
-        return await self._readers.row(SQL["stands"], lease.name, lease.epoch) is not None
+    async def stands(self, lease: Lease) -> Footing | None:
+        row = await self._readers.row(SQL["stands"], lease.name, lease.epoch, STREAM)
+        return None if row is None else Footing(policy_version=row["policy_version"])
 
     async def release(self, lease: Lease) -> None:
         await self._readers.rows(SQL["release"], lease.name, lease.epoch)

@@ -21,8 +21,9 @@ WHERE name = $1 AND epoch = $2 AND expires_at > clock_timestamp()
 RETURNING epoch;
 
 -- name: stands
--- Whether a lease still stands; no row when it does not.
-SELECT 1 FROM leases WHERE name = $1 AND epoch = $2 AND expires_at > clock_timestamp();
+-- The version of the limits, for the holder of a lease that still stands; else no row.
+SELECT (SELECT coalesce(max(version), 0) FROM events WHERE stream_id = $3) AS policy_version
+FROM leases WHERE name = $1 AND epoch = $2 AND expires_at > clock_timestamp();
 
 -- name: release
 -- Give a lease up.

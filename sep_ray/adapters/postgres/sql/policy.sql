@@ -54,6 +54,13 @@ WHERE u.limit_id = n.limit_id AND u.slot < n.since;
 SELECT body FROM limit_reservations WHERE attempt_id = ANY ($1::uuid[])
 ORDER BY attempt_id, place;
 
+-- name: ahead
+-- Shares that lanes booked for attempts that are not durable.
+SELECT attempt_id, body FROM limit_reservations AS r
+WHERE body ->> 'lane' = ANY ($1::text[])
+AND NOT EXISTS (SELECT FROM attempts WHERE id = r.attempt_id)
+ORDER BY attempt_id, place;
+
 -- name: reserve
 -- Note shares of limits after those an attempt has.
 INSERT INTO limit_reservations (attempt_id, place, limit_id, slot, body)
