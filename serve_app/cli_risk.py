@@ -132,7 +132,7 @@ def set_limit(
     body: dict[str, Any] = {
         "id": name,
         "kind": kind,
-        **_measured({measure: text for measure, text in given.items() if text is not None}),
+        **_measured(kind, {measure: text for measure, text in given.items() if text is not None}),
         "window_ms": window_s * 1_000 if window_s is not None else None,
         "strategy_id": strategy,
         "chain_id": chain,
@@ -203,10 +203,12 @@ def _what(halt: dict[str, Any]) -> str:
     return "everything" if halt["scope"] == "all" else f"{halt['scope']} {halt['target']}"
 
 
-def _measured(given: dict[str, str]) -> dict[str, Any]:
+def _measured(kind: str, given: dict[str, str]) -> dict[str, Any]:
     """Return the only measure that was given, with its amount in smallest units."""
     if len(given) > 1:
         raise Failure(f"give one of --{', --'.join(given)}")
+    if not given and kind != "list":
+        raise Failure(f"a limit of kind {kind} needs --value, --units, --gas, --count or --ppm")
     for measure, text in given.items():
         try:
             amount = Decimal(text) * (MILLION if measure == "value" else 1)
