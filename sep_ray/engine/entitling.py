@@ -54,9 +54,7 @@ class Entitlement:
         begun at `proven` or later. The steady clock, read last, says that nothing has kept this
         process from noticing: who slept for as long as a lease lasts signs and sends nothing.
         """
-        lane.require(self._steady.now())
-        if proven is None or self._steady.now() - proven > PROVEN_MS:
-            await self._entitled(lane)
+        await self._led(lane, proven)
 
     async def to_sign(
         self, lane: Lane, wanted: Mapping[UUID, Cleared], *, again: bool = False
@@ -75,10 +73,8 @@ class Entitlement:
         version = self._gate.version
         if any(cleared.version != version for cleared in wanted.values()):
             return False
-        lane.require(self._steady.now())
         if not await (self._book(lane, shares, version) if shares else self._same(lane, version)):
             return False
-        lane.require(self._steady.now())
         for cleared in wanted.values():
             self._gate.grant(lane.signer, cleared)
         return True
@@ -97,8 +93,10 @@ class Entitlement:
             reservations=tuple(shares),
             policy_version=version,
         )
+        lane.require(self._steady.now())
         try:
             await self._store.commit(commit)
+            lane.require(self._steady.now())
         except LimitExceeded as error:
             log.warning("limit_taken_by_another", lane=lane.name, why=str(error))
             return False
@@ -113,14 +111,18 @@ class Entitlement:
 
     async def _same(self, lane: Lane, version: int) -> bool:
         """Whether the limits are still the same, of a lane that is led; they are read if not."""
-        footing = await self._entitled(lane)
-        if footing.policy_version != version:
+        footing = await self._led(lane)
+        moved = footing is not None and footing.policy_version != version
+        if moved:
             await self._gate.reread()
-        return footing.policy_version == version
+        return not moved
 
-    async def _entitled(self, lane: Lane) -> Footing:
-        """Ask the database whose epoch stands."""
-        footing = await self._store.stands(lane.lease) if lane.lease is not None else None
+    async def _led(self, lane: Lane, proven: Millis | None = None) -> Footing | None:
+        """Ask the database whose epoch stands; None when that is proven already."""
+        lane.require(self._steady.now())
+        if lane.lease is None or (proven is not None and self._steady.now() - proven <= PROVEN_MS):
+            return None
+        footing = await self._store.stands(lane.lease)
         if footing is None:
             raise LeaseLost("another process leads the lane", lane=lane.name)
         lane.require(self._steady.now())

@@ -222,9 +222,9 @@ def _retried_at_once(sound: Any) -> Any:
 
 BUGS: Final[Mapping[str, Bug]] = {
     "lease-unchecked": Bug(
-        "the lease is not looked at before sending",
+        "the lease is not looked at before signing and sending",
         Entitlement,
-        "to_send",
+        "_led",
         always_async(None),
     ),
     "write-unfenced": Bug("the database takes writes of any epoch", Standing, "take", _unfenced),
