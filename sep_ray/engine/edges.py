@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import Final
 
 from sep_ray.decomposition.net import Edge
 from sep_ray.engine.appraisal import ChainView
 from sep_ray.engine.departing import QUOTE_S, Crossings
-from sep_ray.intent.intent import BridgeBy, Constraints
+from sep_ray.engine.planning import Trade
+from sep_ray.intent.intent import BridgeBy, Constraints, Side
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import SepError
 from sep_ray.kernel.units import NATIVE, PPM, Asset, ChainId, Rounding
+from sep_ray.routing.planner import plan
 from sep_ray.routing.prices import convert
 from sep_ray.routing.reasons import NoRoute
 from sep_ray.settlement.choice import HOUR_MS, Terms
@@ -26,24 +29,30 @@ BRIDGE_GAS: Final = 100_000
 """Gas of a departure's approval."""
 PART: Final = 4
 """Where no bridge takes what is asked for first, they are asked for this part of it."""
+WINDOW_S: Final = 60
+"""How long after its block a probe's deadline lies; it only has to lie ahead."""
 SMALL: Final = 16
 """The small probe is this part of the large one."""
 
 
 def swap_edges(
-    views: Mapping[ChainId, ChainView], assets: Sequence[Asset], units: Mapping[Asset, int]
+    views: Mapping[ChainId, ChainView],
+    assets: Sequence[Asset],
+    units: Mapping[Asset, int],
+    bounds: Constraints,
 ) -> list[Edge]:
-    """Return an edge for each ordered pair of assets of one chain that a pool trades.
+    """Return an edge for each ordered pair of assets of one chain that can be traded.
 
-    Two probes of the best pool, all that is held and a part of it, give fee and depth.
+    Two probes, all that is asked for and a part of it, give fee and depth. Each is what routing
+    would do with it; never worse than the best single pool.
     """
     found = []
     for sell, buy in permutations(assets, 2):
         view = views.get(sell.chain_id)
         if view is None or sell.chain_id != buy.chain_id or units.get(sell, 0) < SMALL:
             continue
-        large = _loss(view, sell, buy, units[sell])
-        small = _loss(view, sell, buy, units[sell] // SMALL)
+        large = _loss(view, sell, buy, units[sell], bounds)
+        small = _loss(view, sell, buy, units[sell] // SMALL, bounds)
         if large is None or small is None:
             continue
         ppm, depth = _fitted(small, large)
@@ -145,21 +154,43 @@ async def _quotes(bridge: Bridge, want: Want) -> tuple[Quote, ...]:
     return () if isinstance(answer, NoQuote) else answer
 
 
-def _loss(view: ChainView, sell: Asset, buy: Asset, units: int) -> tuple[int, int] | None:
-    """Return the value that goes into the best pool, and what of it is lost."""
+def _loss(
+    view: ChainView, sell: Asset, buy: Asset, units: int, bounds: Constraints
+) -> tuple[int, int] | None:
+    """Return the value that goes into the best route, and what of it is lost."""
     priced = view.mid(sell), view.mid(buy)
     if isinstance(priced[0], NoRoute) or isinstance(priced[1], NoRoute) or units <= 0:
         return None
-    outs = [
+    routed = _routed(view, sell, buy, units, bounds)
+    if routed is None:
+        return None
+    out = max([routed, *_direct(view, sell, buy, units, bounds)])
+    value = convert(units, priced[0], Rounding.DOWN)
+    return value, max(value - convert(out, priced[1], Rounding.DOWN), 0)
+
+
+def _routed(
+    view: ChainView, sell: Asset, buy: Asset, units: int, bounds: Constraints
+) -> int | None:
+    """Return what routing would get, None where it finds no way."""
+    snapshot = view.snapshot
+    trade = Trade(sell=sell, buy=buy, amount=units, side=Side.SELL, constraints=bounds)
+    request = trade.request(
+        snapshot.block_time_s + WINDOW_S, snapshot.base_fee_wei, mix_venues=False
+    )
+    found = plan(snapshot, replace(request, max_gas=None, limit_price=None))
+    return None if isinstance(found, NoRoute) else found.amount_out
+
+
+def _direct(view: ChainView, sell: Asset, buy: Asset, units: int, bounds: Constraints) -> list[int]:
+    """Return what each pool of the two alone gives."""
+    return [
         quote.amount_out
         for pool in view.snapshot.pools
         if {pool.token0, pool.token1} == {sell.address, buy.address}
+        and (not bounds.venues or pool.venue in bounds.venues)
         and not isinstance(quote := pool.exact_in(sell.address, units), NoRoute)
     ]
-    if not outs:
-        return None
-    value = convert(units, priced[0], Rounding.DOWN)
-    return value, max(value - convert(max(outs), priced[1], Rounding.DOWN), 0)
 
 
 def _fitted(small: tuple[int, int], large: tuple[int, int]) -> tuple[int, int | None]:

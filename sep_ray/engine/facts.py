@@ -144,7 +144,7 @@ class FactSource:
         bridges = await bridge_edges(
             self._crossings, known.views, assets, units, intent.constraints, now
         )
-        return [*swap_edges(known.views, assets, units), *bridges]
+        return [*swap_edges(known.views, assets, units, intent.constraints), *bridges]
 
     async def _available(self, strategy_id: str) -> Mapping[Asset, int]:
         holdings = await self._ledger.holdings(strategy_id)
