@@ -12,7 +12,14 @@ import httpx
 
 STRATEGY: Final = "chaos"
 CHAINS: Final = (1, 42161)
-FUNDS: Final[Mapping[str, str]] = {"WETH": "60", "USDC": "150000"}
+FUNDS: Final[Mapping[str, str]] = {"WETH": "60", "USDC": "150000", "USDT": "50000"}
+TRADES: Final = (
+    ("WETH", "USDC", 0.033),
+    ("USDC", "WETH", 100.0),
+    ("WETH", "USDT", 0.033),
+    ("USDT", "WETH", 100.0),
+)
+"""What is sold for what, and the least amount; as much each way, so that funds last for long."""
 WINDOW_MS: Final = 90_000
 ANSWER_S: Final = 10.0
 PATIENCE_S: Final = 120.0
@@ -124,9 +131,7 @@ class Flow:
         if chance.random() < 0.15:
             catch_up = chance.choice(["skip", "spread", "burst"])
             constraints |= {"style": "twap", "schedule": {"slices": 3, "catch_up": catch_up}}
-        sell, buy, amount = chance.choice(
-            [("WETH", "USDC", 0.05), ("USDC", "WETH", 100.0), ("WETH", "USDT", 0.03)]
-        )
+        sell, buy, amount = chance.choice(TRADES)
         return {
             "type": "DISPOSE",
             "strategy_id": STRATEGY,
