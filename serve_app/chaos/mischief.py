@@ -18,7 +18,7 @@ from serve_app.chaos.flow import CHAINS, Flow
 from serve_app.chaos.resuming import RESUME_S, Resuming, within
 from serve_app.chaos.targets import Targets, alive
 
-TAKEN_S: Final = 10.0
+TAKEN_S: Final = 25.0
 """How long a named point is waited for."""
 DEAD_S: Final = 20.0
 """A chain writes its state before it ends."""
