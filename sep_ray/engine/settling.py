@@ -7,7 +7,7 @@ one we knew, a nonce that somebody else used. Blocks above the head being worked
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -176,18 +176,12 @@ class Settler:
             return [a for a in reversed(landed) if a.id in lane.unsettled]
         if not landed:
             return []
-        numbers = sorted({a.inclusion.block_number for a in landed if a.inclusion is not None})
-        headers = await self._chain.headers(numbers)
-        hashes = {
-            number: header.hash
-            for number, header in zip(numbers, headers, strict=True)
-            if header is not None and number <= head.number
-        }
+        known = {(a.inclusion.block_number, a.inclusion.block_hash) for a in landed if a.inclusion}
+        stands = await self._stands(known, head)
         return [
             a
             for a in reversed(landed)
-            if a.inclusion is not None
-            and hashes.get(a.inclusion.block_number) != a.inclusion.block_hash
+            if a.inclusion and (a.inclusion.block_number, a.inclusion.block_hash) not in stands
         ]
 
     async def _forked(self, lane: Lane, head: Head) -> bool:
@@ -196,9 +190,9 @@ class Settler:
         Heads that were merely missed change nothing, and nobody knows whether they went too.
         """
         newest = lane.seen.number if lane.seen is not None else 0
-        if await self._stands(lane, [newest], head):
+        if await self._stands([(newest, lane.trail.get(newest, ""))], head):
             return False
-        stands = await self._stands(lane, sorted(lane.trail), head)
+        stands = [number for number, _ in await self._stands(lane.trail.items(), head)]
         gone = [number for number in lane.trail if number > max(stands, default=-1)]
         depth = newest - min(gone, default=newest + 1) + 1
         log.warning("chain_reorganised", chain_id=lane.chain_id, depth=depth, was=newest)
@@ -211,15 +205,17 @@ class Settler:
         lane.trail = {n: known for n, known in lane.trail.items() if n not in gone}
         return True
 
-    async def _stands(self, lane: Lane, numbers: Sequence[int], head: Head) -> list[int]:
-        """Return which blocks of the trail are part of the chain: those that they themselves or the
-        blocks after them say so of, because one false answer must not make a fork look deeper."""
-        asked = sorted({n for number in numbers for n in (number, number + 1) if n <= head.number})
+    async def _stands(self, blocks: Iterable[tuple[int, str]], head: Head) -> set[tuple[int, str]]:
+        """Return which blocks (number, hash) are part of the chain: those that they themselves or
+        the blocks after them say so of, because one false answer must neither make a fork look
+        deeper nor withdraw what stands."""
+        wanted = set(blocks)
+        asked = sorted({n for at, _ in wanted for n in (at, at + 1) if n <= head.number})
         headers = zip(asked, await self._chain.headers(asked), strict=True)
         known = {number: header for number, header in headers if header is not None}
         named = {(number, header.hash) for number, header in known.items()}
         named |= {(number - 1, header.parent_hash) for number, header in known.items()}
-        return [number for number in numbers if (number, lane.trail.get(number)) in named]
+        return wanted & named
 
     async def _receipts(self, attempts: Sequence[Attempt], head: Head) -> dict[str, Receipt]:
         """Return the receipts of any version of these, by transaction, in blocks up to the head."""

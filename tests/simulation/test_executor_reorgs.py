@@ -1,19 +1,22 @@
 """Reorganisations down to the depth that is followed, whatever the confirmations (P7)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.engine.lane import LaneState
-from sep_ray.execution.attempt import AttemptStatus
+from sep_ray.execution.attempt import AttemptStatus, AttemptUnincluded
 from sep_ray.execution.ports import Head, Settled
 from sep_ray.intent.intent import Style
 from sep_ray.intent.states import IntentReopened, Status
 from sep_ray.journal.records import Submission
 from sep_ray.portfolio.events import LedgerBreached
 from sep_ray.simulation.market import DAI, DOLLAR, ETHER, USDC, WETH
+from sep_ray.simulation.wire import NOWHERE
 from serve_app.present import _is_final
 from tests.fixtures.execution import Sim, bounded, shock
 from tests.simulation.test_pipeline import pipeline, wanted
@@ -191,6 +194,55 @@ async def test_p8_a_reorganisation_deeper_than_is_followed_is_a_breach_with_its_
     breaches = [r.event for r in rows if isinstance(r.event, LedgerBreached)]
     assert {b.asset for b in breaches} >= {WETH, USDC}
     assert all("14 blocks" in b.detail for b in breaches)
+
+
+async def test_p7_one_false_hash_withdraws_no_fill():
+    sim = await _ready()
+    step_id = await sim.add()
+    await sim.executor.turn()
+    await sim.tick(3)
+    sim.chain.reorganise(1)
+    headers, lies = sim.chain.headers, [NOWHERE]
+
+    async def lying(numbers: Sequence[int]) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = await headers(numbers)
+        block = (await sim.attempts())[1].inclusion
+        if block is None or numbers[0] != block.block_number or len(numbers) > 2 or not lies:
+            return found
+        return (replace(found[0], hash=lies.pop()), *found[1:])
+
+    sim.chain.headers = lying  # type: ignore[method-assign]
+    await sim.executor.on_head(sim.chain.newest.head)
+    assert not lies
+    rows = await sim.store.tail(0, 10_000, 0.0)
+    assert not any(isinstance(row.event, AttemptUnincluded) for row in rows)
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
+async def test_p12_what_left_the_chain_with_its_proceeds_promised_is_sent_for_more(late):
+    """It cannot be withdrawn, as the next trade rests on it, and lands only at the new fee."""
+    sim = Sim(bounded(confirmations=1, reorg_depth=4))
+    await sim.ready(USDC=0)
+    await sim.tick(5)
+    sale = await sim.add(10 * ETHER)
+    await sim.executor.turn()
+    await sim.tick(2)
+    sim.chain.room = 0
+    onward = await sim.add((await sim.step(sale)).bought, sell=USDC, buy=DAI)
+    await sim.executor.turn()
+    first = (await sim.attempts())[1]
+    sim.chain.reorganise(3, keep=True)
+    sim.chain.mine(base_fee_wei=20 * first.newest.max_fee_wei)
+    sim.clock.advance(600_000 if late else 1_000)
+    await sim.executor.on_head(sim.chain.newest.head)
+    sim.chain.room = 1_000
+    await sim.settle(24)
+    assert sim.state == LaneState.READY
+    stand = {(await sim.step(each)).status for each in (sale, onward)}
+    assert stand == ({StepStatus.READY} if late else {StepStatus.DONE})
+    await sim.check(ended=not late)
 
 
 HEAD = Head(
