@@ -204,17 +204,32 @@ class IntentRouter:
             await self._turnstile.leave()
 
     async def _decide(self, waiting: Sequence[IntentRecord], now: Millis) -> None:
+        if not waiting:
+            return
+        known = await self._facts.gather([r.intent for r in waiting], now)
+        readable = self._readable(waiting, known)
+        if not readable:
+            return
+        slices = await self._slicer.slices([r.intent for r in readable], known)
+        by_id = {r.intent.id: r for r in readable}
         commits = []
-        if waiting:
-            known = await self._facts.gather([r.intent for r in waiting], now)
-            slices = await self._slicer.slices([r.intent for r in waiting], known)
-            by_id = {r.intent.id: r for r in waiting}
-            for ranked, source in await self._rank(waiting, known, now):
-                record = by_id[ranked.id]
-                event, steps = _decomposed(record, ranked, source, known, slices, now)
-                commit = _intent_commit(record, event, steps, now)
-                commits.append(replace(commit, fence=self._fence(record)))
+        for ranked, source in await self._rank(readable, known, now):
+            record = by_id[ranked.id]
+            event, steps = _decomposed(record, ranked, source, known, slices, now)
+            commit = _intent_commit(record, event, steps, now)
+            commits.append(replace(commit, fence=self._fence(record)))
         await asyncio.gather(*map(self._write, commits))
+
+    def _readable(self, waiting: Sequence[IntentRecord], known: Known) -> list[IntentRecord]:
+        """Hold rebalances up while a chain of theirs is not being read: unknown is no refusal."""
+        unread = {
+            r.intent.id
+            for r in waiting
+            if r.intent.type is IntentType.REBALANCE
+            and not known.views.keys() >= {*r.intent.chains}
+        }
+        self._held_up |= unread
+        return [r for r in waiting if r.intent.id not in unread]
 
     async def _admitted(self, waiting: Sequence[IntentRecord]) -> list[IntentRecord]:
         """Return those that no other router may be deciding about at the same time."""

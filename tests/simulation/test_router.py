@@ -19,7 +19,7 @@ from sep_ray.decomposition.step import (
 )
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
-from sep_ray.engine.ports import Scored
+from sep_ray.engine.ports import Market, Scored
 from sep_ray.engine.router import IntentRouter
 from sep_ray.intent.intent import (
     CatchUp,
@@ -39,6 +39,7 @@ from sep_ray.portfolio.events import FundsObserved
 from sep_ray.portfolio.ledger import fund
 from sep_ray.priority.rank import fallback
 from sep_ray.routing.snapshot import Snapshot
+from tests.fixtures.market import snapshot
 
 ETHEREUM = ChainId(1)
 WETH, USDC = (Asset(ETHEREUM, "0x" + digit * 40) for digit in "ab")
@@ -69,11 +70,11 @@ class World:
     store: MemoryStore
     ended: list[UUID]
 
-    def router(self) -> IntentRouter:
+    def router(self, market: Market | None = None) -> IntentRouter:
         return IntentRouter(
             store=self.store,
             clock=self.clock,
-            facts=FactSource(self.store, self.store, NoMarket(), {ETHEREUM: USDC}),
+            facts=FactSource(self.store, self.store, market or NoMarket(), {ETHEREUM: USDC}),
             prioritizer=Formula(),
             slicer=TwoSlices(),
             on_end=lambda record: self.ended.append(record.intent.id),
@@ -207,8 +208,23 @@ async def test_liquidate_sells_all_that_is_available(world: World) -> None:
     assert (await world.record(nothing.id)).reason is Reason.NOTHING_TO_SELL
 
 
-async def test_a_rebalance_without_prices_is_rejected_not_stuck(world: World) -> None:
-    router = world.router()
+@dataclass
+class Emptied:
+    """A market that is read, once it is `open`, and has no pool in it."""
+
+    open: bool = False
+
+    async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
+        return replace(snapshot(), chain_id=chain_id) if self.open else None
+
+
+@pytest.mark.parametrize("ever", [True, False])
+async def test_p6_a_rebalance_waits_for_a_chain_that_is_not_read_and_is_refused_without_prices(
+    world: World, ever: bool
+) -> None:
+    """Not to know a chain's prices is no refusal; to know that there are none is."""
+    market = Emptied()
+    router = world.router(market)
     await router.start()
     targets = (Target(asset=WETH, weight=Ppm(500_000)), Target(asset=USDC, weight=Ppm(500_000)))
     intent = replace(
@@ -221,7 +237,14 @@ async def test_a_rebalance_without_prices_is_rejected_not_stuck(world: World) ->
     )
     await world.submit(intent)
     await world.turn(router)
-    assert (await world.record(intent.id)).reason is Reason.NO_ROUTE
+    assert (await world.record(intent.id)).status is Status.ACCEPTED
+    if ever:
+        market.open = True
+    else:
+        world.clock.advance(intent.deadline - world.clock.now())
+    await world.turn(router)
+    ended = await world.record(intent.id)
+    assert ended.reason is (Reason.NO_ROUTE if ever else Reason.DEADLINE)
 
 
 async def test_p11_slices_survive_a_router_that_dies_and_sleeps(world: World) -> None:
