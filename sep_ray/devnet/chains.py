@@ -24,6 +24,7 @@ from sep_ray.devnet.keeper import Keeper
 from sep_ray.devnet.lifetimes import Lifetime
 from sep_ray.devnet.market import Pool
 from sep_ray.devnet.node import (
+    KEPT_STATES,
     ChainEndpoint,
     Node,
     NodeFiles,
@@ -38,7 +39,12 @@ from sep_ray.kernel.units import ChainId
 DEFAULT_OPTIONS: Final[Mapping[ChainId, NodeOptions]] = MappingProxyType(
     {
         ETHEREUM: NodeOptions(block_time_s=1.0, base_fee=1_000_000_000),
-        ARBITRUM: NodeOptions(block_time_s=0.25, base_fee=10_000_000, first_come_first_served=True),
+        ARBITRUM: NodeOptions(
+            block_time_s=0.25,
+            base_fee=10_000_000,
+            first_come_first_served=True,
+            kept_states=4 * KEPT_STATES,  # as many seconds as on Ethereum
+        ),
     }
 )
 SAVE_EVERY_S: Final = 15.0
