@@ -116,7 +116,7 @@ class ChainExecutor:
         self._store = store
         self._rules = rules
         self._clock = clock
-        self._planner = Planner(cost_model, rules.block_time_ms, rules.price_tolerance_ppm)
+        self._planner = Planner.under(rules, cost_model)
         chain, accounts, calls = world.chain, world.accounts, world.calls
         self._meter = meter = meter or NoMeter()
         self._settler = Settler(

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.ports import Model
+from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.ports import FREE, DataCost, Head
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.journal.records import Tick
@@ -189,13 +190,26 @@ class Planner:
     """Turns requests into plans, asking the cost model once for all of them."""
 
     def __init__(
-        self, cost_model: Model | None, block_time_ms: int, price_tolerance_ppm: int | None = None
+        self,
+        cost_model: Model | None,
+        block_time_ms: int,
+        price_tolerance_ppm: int | None = None,
+        *,
+        plain: bool = False,
     ) -> None:
-        """Plans further off an independent price than `price_tolerance_ppm` are refused."""
+        """Plans further off an independent price than `price_tolerance_ppm` are refused; `plain`
+        ones are single paths without a certificate."""
         self._model = cost_model
+        self._plain = plain
         self._tolerance_ppm = price_tolerance_ppm
         self._block_time_ms = block_time_ms
         self._ewma_wei: int | None = None
+
+    @classmethod
+    def under(cls, rules: ChainRules, cost_model: Model | None) -> Planner:
+        """Make the planner of a chain."""
+        tolerance = rules.price_tolerance_ppm
+        return cls(cost_model, rules.block_time_ms, tolerance, plain=rules.plain_routes)
 
     def observe(self, gas_price_wei: int) -> None:
         """Take a block's gas price into the slow average."""
@@ -209,6 +223,8 @@ class Planner:
     ) -> list[Options | NoRoute]:
         """Return for each request what there is to choose from, scored."""
         conditions = self._conditions()
+        if self._plain:
+            requests = [replace(each, certify=False, max_splits=1) for each in requests]
         found = [candidates(snapshot, request, conditions) for request in requests]
         scores, source = await self._scores([f for f in found if not isinstance(f, NoRoute)])
         return [

@@ -29,6 +29,7 @@ class ChainRules:
     * `lifetime_ms`: how long a signed swap may wait to be mined
     * `lease_margin_ms`: how long before the lease's end nothing is sent any more
     * `zero_first`: tokens (addresses) whose allowance can only be changed from or to zero
+    * `plain_routes`: plan single paths without their certificate, where only landing matters
     """
 
     chain_id: ChainId
@@ -54,6 +55,7 @@ class ChainRules:
     lease_margin_ms: int = 500
     fees: FeePolicy = field(default_factory=FeePolicy)
     zero_first: frozenset[str] = frozenset()
+    plain_routes: bool = False
 
     @property
     def finality(self) -> FinalityRule:

@@ -131,10 +131,10 @@ class _Certain:
 
 
 def _silence_is_no(sound: Any) -> Any:
-    async def broadcast(self: Any, lane: Any, attempts: Any, head: Any) -> Any:
+    async def broadcast(self: Any, *args: Any, **kwargs: Any) -> Any:
         chain, self._chain = self._chain, _Certain(self._chain)
         try:
-            return await sound(self, lane, attempts, head)
+            return await sound(self, *args, **kwargs)
         finally:
             self._chain = chain
 

@@ -86,8 +86,9 @@ class Day:
             RULES,
             confirmations=self.chance.choice([1, 2, 2, 4]),
             reorg_depth=self.chance.choice([1, 2, 2, 4, 4, 12]),
+            plain_routes=True,  # what is searched here is not routes
         )
-        pools = market()[::3]  # a pair each way: what is searched here is not routes
+        pools = market()[::3]  # a pair each way
         self.chain = MemoryChain(CHAIN, pools, TOKENS, wrapped_native=WETH.address)
         self.store = MemoryStore(self.clock)
         self.accounts = ACCOUNTS[: self.chance.choice([1, 1, 2, 3])]
