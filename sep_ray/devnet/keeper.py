@@ -18,10 +18,12 @@ import structlog
 
 from sep_ray.devnet.packages import replace_file
 from sep_ray.devnet.rpc import Rpc
-from sep_ray.kernel.errors import SepError
+from sep_ray.kernel.errors import SepError, Transient
 
 _SAVE_SHARE: Final = 20
 """Saving takes at most one part in so many of the time, however large the state grows."""
+
+_SAVE_TRIES: Final = 20
 
 _GZIP: Final = 31  # wbits that make zlib expect a gzip header
 
@@ -81,9 +83,19 @@ def _next(due: float, period: float) -> float:
     return due + period if due + period > now else now + period
 
 
-def save_state(rpc: Rpc, path: Path) -> float:
-    """Write the chain's whole state to a file in one step; return the seconds it took."""
+def save_state(rpc: Rpc, path: Path, *, settle_s: float = 0.0) -> float:
+    """Write the chain's whole state to a file in one step; return the seconds it took.
+
+    The node reads its blocks first and its accounts later. Where somebody else may mine meanwhile,
+    `settle_s` is how long to wait for a block to show that was being made: a state with accounts of
+    a block that it lacks is not written. Transient when blocks come faster than states.
+    """
     began = time.monotonic()
-    dumped: str = rpc("anvil_dumpState")
-    replace_file(path, zlib.decompress(bytes.fromhex(dumped.removeprefix("0x")), _GZIP))
-    return time.monotonic() - began
+    for _ in range(_SAVE_TRIES):
+        before = rpc("eth_blockNumber")
+        dumped: str = rpc("anvil_dumpState")
+        time.sleep(settle_s)
+        if rpc("eth_blockNumber") == before:
+            replace_file(path, zlib.decompress(bytes.fromhex(dumped.removeprefix("0x")), _GZIP))
+            return time.monotonic() - began
+    raise Transient("the chain mines faster than it can be saved", url=rpc.url)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from sep_ray.devnet.faults.control import FaultControl
-from sep_ray.kernel.errors import SepError
+from sep_ray.kernel.errors import SepError, Transient
 from sep_ray.kernel.points import Point
 from serve_app.chaos import pausing
 from serve_app.chaos.books import Books
@@ -21,7 +21,7 @@ from serve_app.chaos.targets import Targets, alive
 TAKEN_S: Final = 25.0
 """How long a named point is waited for."""
 DEAD_S: Final = 20.0
-"""A chain writes its state before it ends."""
+"""Within which what was killed is gone."""
 SWALLOWED: Final = 500
 """Sendings a node loses so that a transaction stalls until it is offered more."""
 STARTING: Final = (Point.LEASE_TAKEN, Point.BOOKS_READ)
@@ -79,7 +79,7 @@ class Mischief:
         began = time.monotonic()
         try:
             self._targets.kill(kind, pid)
-        except ProcessLookupError:
+        except (ProcessLookupError, Transient):
             return False
         self._resuming.gone(kind, began, before)
         self._await(f"kill_{kind}", kind, before, began, chains, lambda: not alive(pid))

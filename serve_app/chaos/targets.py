@@ -11,6 +11,7 @@ from typing import Final
 
 from sep_ray.adapters.evm.addresses import BOOKS
 from sep_ray.devnet.funding import fund
+from sep_ray.devnet.keeper import save_state
 from sep_ray.devnet.postgres import EmbeddedPostgres
 from sep_ray.devnet.rpc import Rpc
 from sep_ray.devnet.valkey import EmbeddedValkey
@@ -29,6 +30,8 @@ ACTORS: Final[Mapping[str, str]] = {
 }
 """Kinds of processes of Ray, by the beginning of their titles."""
 PROXY: Final = "sep_ray.devnet.faults"
+SETTLE_S: Final = 0.03
+"""How long after a save a block shows that was being made meanwhile."""
 GIFT: Final[Mapping[str, int]] = {"WETH": 10**15}
 """Smallest units that somebody else sends to an account of ours."""
 
@@ -58,12 +61,26 @@ class Targets:
                 return self._like(lambda words: words.startswith(title))
 
     def kill(self, kind: str, pid: int) -> None:
-        """End one: a chain is asked, so that it writes its state; all others are not asked.
+        """End one, unasked; a local chain's state is saved right before.
 
-        A local chain that is killed outright loses the blocks since its last save: a chain that
-        forgets final blocks is not what any platform promises to survive.
+        One that lost the blocks since its last regular save would have forgotten final ones, which
+        is not what any platform promises to survive; and a node that writes its state by itself at
+        its end, while somebody has it mine, may write accounts of a block that it leaves out.
         """
-        os.kill(pid, signal.SIGTERM if kind == "chain" else signal.SIGKILL)
+        if kind == "chain":
+            self._save(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    def _save(self, pid: int) -> None:
+        for file in (self._state / "chains").glob("*/endpoint.json"):
+            told = json.loads(file.read_text())
+            if told["pid"] != pid:
+                continue
+            rpc = Rpc(f"http://127.0.0.1:{told['port']}")
+            try:
+                save_state(rpc, file.parent / "saved.json", settle_s=SETTLE_S)
+            finally:
+                rpc.close()
 
     def chain_of(self, kind: str, pid: int) -> int | None:
         """Return the chain that a node is, or that a proxy stands before; None for other kinds."""
