@@ -167,12 +167,13 @@ class Settler:
     async def _gone(self, lane: Lane, head: Head) -> list[Attempt]:
         """Return landed attempts whose block is not part of the chain (P7), newest first.
 
-        A head that follows the last one proves that nothing before it changed.
+        A head that follows the last one proves that nothing before it changed. A lane that was read
+        anew from the journal knows no last one, but still what it had looked at.
         """
         landed = lane.landed()
-        if lane.seen is not None and (
-            _follows(lane.seen, head) or not await self._forked(lane, head)
-        ):
+        follows = lane.seen is not None and _follows(lane.seen, head)
+        forked = bool(lane.trail) and not follows and await self._forked(lane, head)
+        if lane.seen is not None and not forked:
             return [a for a in reversed(landed) if a.id in lane.unsettled]
         if not landed:
             return []
@@ -189,8 +190,8 @@ class Settler:
 
         Heads that were merely missed change nothing, and nobody knows whether they went too.
         """
-        newest = lane.seen.number if lane.seen is not None else 0
-        if await self._stands([(newest, lane.trail.get(newest, ""))], head):
+        newest = max(lane.trail)
+        if await self._stands([(newest, lane.trail[newest])], head):
             return False
         stands = [number for number, _ in await self._stands(lane.trail.items(), head)]
         gone = [number for number in lane.trail if number > max(stands, default=-1)]
@@ -211,6 +212,8 @@ class Settler:
         deeper nor withdraw what stands."""
         wanted = set(blocks)
         asked = sorted({n for at, _ in wanted for n in (at, at + 1) if n <= head.number})
+        if not asked:
+            return set()
         headers = zip(asked, await self._chain.headers(asked), strict=True)
         known = {number: header for number, header in headers if header is not None}
         named = {(number, header.hash) for number, header in known.items()}

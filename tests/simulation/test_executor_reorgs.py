@@ -335,3 +335,20 @@ async def test_p6_receipts_are_waited_for_anew_when_a_nonce_was_free_again():
     await sim.settle()
     assert (await sim.step(step_id)).status is StepStatus.DONE
     await sim.check()
+
+
+async def test_p8_a_lane_that_was_read_anew_forgets_what_left_the_chain_meanwhile():
+    """Else the next reorganisation would look as deep as the oldest block it forgot to forget."""
+    sim = Sim(bounded(confirmations=1, reorg_depth=4))
+    await sim.ready()
+    await sim.tick(8)
+    lane = sim.executor.lanes[0]
+    lane.stale = True
+    sim.chain.reorganise(3)
+    await sim.tick(2)
+    numbers = sorted(lane.trail)
+    headers = await sim.chain.headers(numbers)
+    assert numbers
+    assert [lane.trail[n] for n in numbers] == [h.hash for h in headers if h is not None]
+    assert not lane.torn
+    await sim.check()
