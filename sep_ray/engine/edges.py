@@ -178,7 +178,7 @@ def _routed(
     request = trade.request(
         snapshot.block_time_s + WINDOW_S, snapshot.base_fee_wei, mix_venues=False
     )
-    found = plan(snapshot, replace(request, max_gas=None, limit_price=None))
+    found = plan(snapshot, replace(request, max_gas=None, limit_price=None, certify=False))
     return None if isinstance(found, NoRoute) else found.amount_out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sep_ray.engine.canonical import standing
 from sep_ray.engine.finality import FinalityRule, Tag
 from sep_ray.engine.ports import Market
 from sep_ray.execution.ports import Chain, Finality, Head
@@ -65,8 +66,7 @@ class Prover:
         """Say how a proof that so many units of an asset moved stands at a head of its chain."""
         chain_id, number = proof.chain_id, proof.block_number
         rule = self.rules[chain_id]
-        (header,) = await self.chains[chain_id].headers([number])
-        if header is None or header.hash != proof.block_hash:
+        if not await standing(self.chains[chain_id], [(number, proof.block_hash)], number + 1):
             return Proven(stands=False, confirmed=False, final=False)
         if head.number - number < rule.depth(0):
             return Proven(stands=True, confirmed=False, final=False)

@@ -7,13 +7,14 @@ one we knew, a nonce that somebody else used. Blocks above the head being worked
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
+from sep_ray.engine.canonical import standing
 from sep_ray.engine.crossing import confirmed, joined
 from sep_ray.engine.finality import Tag
 from sep_ray.engine.lane import PENDING, Lane
@@ -178,7 +179,7 @@ class Settler:
         if not landed:
             return []
         known = {(a.inclusion.block_number, a.inclusion.block_hash) for a in landed if a.inclusion}
-        stands = await self._stands(known, head)
+        stands = await standing(self._chain, known, head.number)
         return [
             a
             for a in reversed(landed)
@@ -191,9 +192,11 @@ class Settler:
         Heads that were merely missed change nothing, and nobody knows whether they went too.
         """
         newest = max(lane.trail)
-        if await self._stands([(newest, lane.trail[newest])], head):
+        if await standing(self._chain, [(newest, lane.trail[newest])], head.number):
             return False
-        stands = [number for number, _ in await self._stands(lane.trail.items(), head)]
+        stands = [
+            number for number, _ in await standing(self._chain, lane.trail.items(), head.number)
+        ]
         gone = [number for number in lane.trail if number > max(stands, default=-1)]
         depth = newest - min(gone, default=newest + 1) + 1
         log.warning("chain_reorganised", chain_id=lane.chain_id, depth=depth, was=newest)
@@ -205,20 +208,6 @@ class Settler:
             )
         lane.trail = {n: known for n, known in lane.trail.items() if n not in gone}
         return True
-
-    async def _stands(self, blocks: Iterable[tuple[int, str]], head: Head) -> set[tuple[int, str]]:
-        """Return which blocks (number, hash) are part of the chain: those that they themselves or
-        the blocks after them say so of, because one false answer must neither make a fork look
-        deeper nor withdraw what stands."""
-        wanted = set(blocks)
-        asked = sorted({n for at, _ in wanted for n in (at, at + 1) if n <= head.number})
-        if not asked:
-            return set()
-        headers = zip(asked, await self._chain.headers(asked), strict=True)
-        known = {number: header for number, header in headers if header is not None}
-        named = {(number, header.hash) for number, header in known.items()}
-        named |= {(number - 1, header.parent_hash) for number, header in known.items()}
-        return wanted & named
 
     async def _receipts(self, attempts: Sequence[Attempt], head: Head) -> dict[str, Receipt]:
         """Return the receipts of any version of these, by transaction, in blocks up to the head."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from sep_ray.adapters.memory.bridge import Family, Knobs
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.departing import Departer
 from sep_ray.engine.finality import FinalityRule
+from sep_ray.execution.ports import Head
 from sep_ray.intent.states import Reason
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.ledger import Bucket
@@ -194,6 +196,30 @@ async def test_p7_an_arrival_that_is_reorganised_is_taken_back() -> None:
     names = [type(r.event).__name__ for r in await world.store.stream(credited.stream_id)]
     assert names.count("ArrivalIncluded") == 2
     assert "ArrivalWithdrawn" in names
+    await world.check()
+
+
+async def test_p7_a_false_hash_takes_no_arrival_back() -> None:
+    world = await crossing(Family.FILL)
+    credited = await world.until(S.ARRIVAL_INCLUDED)
+    assert credited.arrival is not None
+    number, honest = credited.arrival.block_number, world.chains[FAR].headers
+    lies = 0
+
+    async def lying(numbers: Sequence[int]) -> tuple[Head | None, ...]:
+        nonlocal lies
+        lies += number in numbers
+        return tuple(
+            replace(h, hash="0x" + "ee" * 32) if h is not None and h.number == number else h
+            for h in await honest(numbers)
+        )
+
+    await world.tick()  # a block stands on it
+    world.chains[FAR].headers = lying  # type: ignore[method-assign]
+    await world.until(S.ARRIVED)
+    assert lies
+    names = [type(r.event).__name__ for r in await world.store.stream(credited.stream_id)]
+    assert "ArrivalWithdrawn" not in names
     await world.check()
 
 

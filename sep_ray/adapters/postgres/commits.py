@@ -12,9 +12,17 @@ from sep_ray.adapters.codec import decode_state, encode_state
 from sep_ray.adapters.postgres import plain
 from sep_ray.adapters.postgres.batching import Batcher
 from sep_ray.adapters.postgres.errors import Phase, translated
-from sep_ray.adapters.postgres.judging import Answer, Ground, Ready, event_columns, good_of, judge
+from sep_ray.adapters.postgres.judging import (
+    Answer,
+    Ground,
+    Ready,
+    event_columns,
+    good_of,
+    judge,
+    states_of,
+)
 from sep_ray.adapters.postgres.queries import SQL
-from sep_ray.adapters.postgres.rows import columns, write_name, write_order
+from sep_ray.adapters.postgres.rows import columns, write_name
 from sep_ray.adapters.postgres.wire import Wire
 from sep_ray.execution.attempt import Attempt
 from sep_ray.journal.records import Commit, Fence
@@ -196,13 +204,8 @@ async def _store(
 ) -> None:
     if any(answer for _, answer in good):
         await connection.execute(SQL["append"], *event_columns(good))
-    last = {
-        state.stream_id: (state, row)
-        for ready, _ in good
-        for state, row in zip(ready.commit.states, ready.states, strict=True)
-    }
     grouped: dict[str, list[tuple[Any, ...]]] = {}
-    for state, row in sorted(last.values(), key=lambda pair: write_order(pair[0])):
+    for state, row in states_of(good):
         grouped.setdefault(write_name(state), []).append(row)
     for name, rows in grouped.items():
         await connection.execute(SQL[name], *columns(rows, 0))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sep_ray.adapters.codec import encode_event
-from sep_ray.adapters.postgres.rows import Columns, columns, state_row
+from sep_ray.adapters.postgres.rows import Columns, columns, state_row, write_order
 from sep_ray.journal.chain import GENESIS, link
-from sep_ray.journal.records import Append, Commit, Recorded
+from sep_ray.journal.records import Append, Commit, Recorded, State
 from sep_ray.journal.standing import Standing
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import SepError
@@ -101,6 +101,16 @@ def _rows(
             )
         )
     return rows
+
+
+def states_of(good: Sequence[tuple[Ready, Answer]]) -> list[tuple[State, tuple[Any, ...]]]:
+    """Return each stream's last state with its parameters, in the order that all writers keep."""
+    last = {
+        state.stream_id: (state, row)
+        for ready, _ in good
+        for state, row in zip(ready.commit.states, ready.states, strict=True)
+    }
+    return sorted(last.values(), key=lambda pair: write_order(pair[0]))
 
 
 def event_columns(good: Sequence[tuple[Ready, Answer]]) -> Columns:

@@ -7,14 +7,22 @@ somebody else has appended meanwhile. So who accepts intents never waits for a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from sep_ray.adapters.postgres.errors import Phase
-from sep_ray.adapters.postgres.judging import Answer, Ground, Ready, event_columns, good_of, judge
+from sep_ray.adapters.postgres.judging import (
+    Answer,
+    Ground,
+    Ready,
+    event_columns,
+    good_of,
+    judge,
+    states_of,
+)
 from sep_ray.adapters.postgres.queries import SQL
 from sep_ray.adapters.postgres.rows import Columns, columns
 from sep_ray.decomposition.step import Step
@@ -77,18 +85,7 @@ async def _read(connection: Connection, commits: Sequence[Commit]) -> Ground:
 
 def _parameters(good: Sequence[tuple[Ready, Answer]]) -> Columns:
     _, *events = event_columns(good)
-    last = {
-        state.stream_id: (state, row)
-        for ready, _ in good
-        for state, row in zip(ready.commit.states, ready.states, strict=True)
-    }
-    ordered = [last[name] for name in sorted(last)]
-    intents = columns(_rows(ordered, IntentRecord), _INTENT_COLUMNS)
-    steps = columns(_rows(ordered, Step), _STEP_COLUMNS)
-    return [*events, *intents, *steps]
-
-
-def _rows(
-    states: Iterable[tuple[object, tuple[Any, ...]]], kind: type[object]
-) -> list[tuple[Any, ...]]:
-    return [row for state, row in states if isinstance(state, kind)]
+    states = states_of(good)
+    intents = [row for state, row in states if isinstance(state, IntentRecord)]
+    steps = [row for state, row in states if isinstance(state, Step)]
+    return [*events, *columns(intents, _INTENT_COLUMNS), *columns(steps, _STEP_COLUMNS)]
