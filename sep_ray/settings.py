@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     cctp_api_url: str | None = Field(None, description="Circle's attestation API for CCTP")
     hyperlane_api_url: str | None = Field(None, description="signed checkpoints of Hyperlane")
     fault_proxies: bool = Field(False, description="a node that misbehaves before each local chain")
+    local_endpoints: int = Field(
+        1, ge=1, le=16, description="addresses of each local chain; a proxy stands before the first"
+    )
     crash_points: Path | None = Field(
         None, description="folder of orders to die at named points; for fault runs"
     )

@@ -18,13 +18,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
+from pydantic import SecretStr
 
 from sep_ray.bootstrap.chain import signers
 from sep_ray.devnet.folders import private_folder, replace_file
 from sep_ray.devnet.processes import free_port
 from sep_ray.kernel.errors import Rejected, SepError
 from sep_ray.logs import configure
-from sep_ray.settings import Settings
+from sep_ray.settings import Settings, addresses
 from serve_app.ray_environment import NAMESPACE, own_port, ray_environment
 from serve_app.stack import Stack
 
@@ -164,15 +165,17 @@ class Platform:
         return f"http://127.0.0.1:{os.environ['SEP_HTTP_PORT']}"
 
     def _write_endpoints(self) -> None:
+        accounts = [each.address for each in signers(Settings())]
         endpoints = {
             "api": self._url(),
             "stream": f"{self._url().replace('http', 'ws', 1)}/v1/stream",
             "metrics": f"{self._url()}/metrics",
             "chains": {
-                "1": os.environ["SEP_ETHEREUM_RPC_URL"],
-                "42161": os.environ["SEP_ARBITRUM_RPC_URL"],
+                "1": _first_of("SEP_ETHEREUM_RPC_URL"),
+                "42161": _first_of("SEP_ARBITRUM_RPC_URL"),
             },
-            "account": signers(Settings())[0].address,
+            "account": accounts[0],
+            "accounts": accounts,
             "pid": os.getpid(),
             "start_seconds": round(time.time() - self._started, 1),
         }
@@ -191,6 +194,11 @@ def chosen_port(settings: Settings) -> int:
     if settings.http_port and port != settings.http_port:
         raise Rejected("the port is taken", setting="SEP_HTTP_PORT", port=settings.http_port)
     return port
+
+
+def _first_of(name: str) -> str:
+    """Return the first of the addresses in a variable."""
+    return addresses(SecretStr(os.environ[name]))[0]
 
 
 def _import_shells() -> None:

@@ -140,9 +140,9 @@ class Stack:
             bundle, states, folder=self._state / "chains", options=self._options(local)
         )
         for chain_id, endpoint in self._chains.start().items():
-            variables[names[chain_id]] = (
-                self._start_proxy(chain_id) if self._settings.fault_proxies else endpoint.http
-            )
+            first = self._start_proxy(chain_id) if self._settings.fault_proxies else endpoint.http
+            others = [endpoint.http] * (self._settings.local_endpoints - 1)
+            variables[names[chain_id]] = ",".join([first, *others])
         self._endow(report)
         variables["SEP_POOLS_FILE"] = str(self._write_pools())
         if len(local) == len(urls):

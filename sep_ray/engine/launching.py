@@ -161,7 +161,8 @@ class Launcher:
         if not ordered:
             return
         await self._entitlement.to_send(lane, proven)
-        found = await self._chain.send([attempt.newest for attempt in ordered])
+        newest, since = [a.newest for a in ordered], [a.first_sent for a in ordered]
+        found = await self._chain.send(newest, since)
         reached(Point.SENT)
         writer, bookings = self._writer(lane), []
         for attempt, judged in zip(ordered, found, strict=True):

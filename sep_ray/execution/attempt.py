@@ -115,7 +115,11 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One nonce of one lane. `signed` holds every version sent, the newest last."""
+    """One nonce of one lane. `signed` holds every version sent, the newest last.
+
+    `sent_block` is the head at which the newest version was first handed over, `first_sent` that of
+    the first of all. It is never forgotten: whoever is told only after some blocks is told in time.
+    """
 
     id: UUID
     step_id: UUID | None
@@ -133,6 +137,7 @@ class Attempt:
     inclusion: Inclusion | None = None
     detail: str = ""
     moving: Moving | None = None
+    first_sent: int | None = None
 
     @property
     def stream_id(self) -> str:
@@ -315,7 +320,12 @@ def evolve(attempt: Attempt | None, event: AttemptEvent) -> Attempt:
     )
     match event:
         case AttemptBroadcast():
-            return replace(moved, sent_block=attempt.sent_block or event.block_number)
+            sent, first = attempt.sent_block, attempt.first_sent
+            return replace(
+                moved,
+                sent_block=event.block_number if sent is None else sent,
+                first_sent=event.block_number if first is None else first,
+            )
         case AttemptBumped():
             return replace(moved, signed=(*attempt.signed, event.signed), sent_block=None)
         case AttemptUnincluded():

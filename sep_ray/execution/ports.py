@@ -110,8 +110,13 @@ class Chain(Protocol):
     async def receipts(self, tx_hashes: Sequence[str]) -> tuple[Receipt | None, ...]:
         """Return the receipts of these transactions, None where there is none."""
 
-    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
-        """Hand signed bytes to the node once; never raises for what the node or network does."""
+    async def send(
+        self, signed: Sequence[Signed], since: Sequence[int | None] = ()
+    ) -> tuple[Verdict, ...]:
+        """Hand signed bytes to the node once; never raises for what the node or network does.
+
+        `since` are the heads at which their nonces were first handed over; None for a first time.
+        """
 
     def heads(self) -> AsyncIterator[Head]:
         """Yield headers as they come, missed ones first, without end; mends its own connection."""

@@ -124,8 +124,8 @@ class _Certain:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._chain, name)
 
-    async def send(self, signed: Any) -> Any:
-        found = await self._chain.send(signed)
+    async def send(self, signed: Any, since: Any = ()) -> Any:
+        found = await self._chain.send(signed, since)
         no = verdict.Rejected(Refusal.POOL_FULL, "no answer")
         return tuple(no if isinstance(v, verdict.Indeterminate) else v for v in found)
 

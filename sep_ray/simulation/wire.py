@@ -85,7 +85,9 @@ class Database(Unreliable):
 class Node(Unreliable):
     """A chain's node as one process meets it: it loses, repeats, delays, lags and lies."""
 
-    async def send(self, signed: Sequence[Signed]) -> tuple[verdict.Verdict, ...]:
+    async def send(
+        self, signed: Sequence[Signed], since: Sequence[int | None] = ()
+    ) -> tuple[verdict.Verdict, ...]:
         """Take bytes, or seem to."""
         return tuple([await self._sent(each) for each in signed])
 
@@ -152,7 +154,9 @@ class ChainPort(Gated):
         self._laws = laws
         self.lanes: Sequence[Lane] = ()
 
-    def send(self, signed: Sequence[Signed]) -> Coroutine[Any, Any, tuple[verdict.Verdict, ...]]:
+    def send(
+        self, signed: Sequence[Signed], since: Sequence[int | None] = ()
+    ) -> Coroutine[Any, Any, tuple[verdict.Verdict, ...]]:
         """Hand over; what the process does counts when it does it, however slow the network is."""
         self._laws.sending(self._process.name, self.lanes, signed)
         return self._process.through(self._inner.send, signed)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,13 @@ from tests.fixtures.eventually import eventually
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("SEP_CACHE_DIR", REPOSITORY / ".sep" / "cache"))
 SWAP = ("--type", "DISPOSE", "--sell", "WETH", "--buy", "USDC", "--slippage", "0.02")
+EVERY_WAY = {
+    "SEP_LANES": "3",
+    "SEP_LOCAL_ENDPOINTS": "3",
+    "SEP_FAULT_PROXIES": "true",
+    "SEP_SUBMISSIONS_PER_MINUTE": "100000",
+}
+"""Several accounts on each chain, and several endpoints, of which one misbehaves when told."""
 SCHEDULE = ("--amount", "4", "--twap", "4", "--catch-up", "spread", "--chain", "42161")
 WINDOW = ("--window-ms", "150000")
 """Longer than the platform needs to come back."""
@@ -56,11 +63,11 @@ class Sep:
             "SEP_HTTP_PORT": "0",
         }
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command."""
+    def start(self, *words: str, more: Mapping[str, str] = {}) -> subprocess.Popen[str]:
+        """Start a command, with more variables than the usual."""
         return subprocess.Popen(
             [str(Path(sys.executable).with_name("sep")), *words],
-            env=self.env,
+            env=self.env | dict(more),
             cwd=self.state,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -68,9 +75,11 @@ class Sep:
             text=True,
         )
 
-    def run(self, *words: str, code: int = 0, seconds: float = 300) -> str:
+    def run(
+        self, *words: str, code: int = 0, seconds: float = 300, more: Mapping[str, str] = {}
+    ) -> str:
         """Run a command to its end and return its output; fail on another exit code."""
-        process = self.start(*words)
+        process = self.start(*words, more=more)
         out, err = process.communicate(timeout=seconds)
         assert process.returncode == code, f"sep {' '.join(words)}: {out}\n{err}"
         assert "Traceback" not in err
@@ -112,7 +121,8 @@ def sep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sep]:
 
 @pytest.fixture(scope="session")
 def interrupted(sep: Sep) -> str:
-    """The id of a schedule whose platform was killed after it began, and started again.
+    """The id of a schedule whose platform was killed after it began, and started again, with more
+    accounts and endpoints than before.
 
     It goes on while other tests run.
     """
@@ -120,7 +130,7 @@ def interrupted(sep: Sep) -> str:
     time.sleep(3.0)
     os.kill(sep.endpoints()["pid"], signal.SIGKILL)
     eventually(lambda: not _left_behind(sep.state))
-    sep.run("up", seconds=330)
+    sep.run("up", seconds=330, more=EVERY_WAY)
     return str(made["id"])
 
 

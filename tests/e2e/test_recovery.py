@@ -34,7 +34,8 @@ def test_p3_p8_p11_kill_every_actor_in_turn_during_a_run(
     on_chain = {
         tx_hash
         for chain, url in sep.endpoints()["chains"].items()
-        for tx_hash in _swaps_made(url, drill.first_blocks[chain], sep.endpoints()["account"])
+        for account in sep.endpoints()["accounts"]
+        for tx_hash in _swaps_made(url, drill.first_blocks[chain], account)
     }
     assert demonstrated <= on_chain <= set(booked)
 

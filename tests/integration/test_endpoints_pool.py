@@ -289,6 +289,24 @@ async def test_what_may_revert_is_hidden_for_some_blocks_and_then_told_to_all(pa
         assert set(private.waiting.swallowed) == hidden
 
 
+async def test_a_restart_neither_forgets_nor_begins_anew_how_long_something_was_hidden(
+    pair: Pair,
+) -> None:
+    async with three(pair, hide=True, private_blocks=3) as place:
+        place.proxies[3].add(Rule(fault=Fault.SWALLOW))
+        async with following(place):
+            signed = await place.sign(0, data="0xabcdef")
+            await place.chain.send([signed])
+    first = int(pair.rpc(1)("eth_blockNumber"), 16)
+    pair.mine(1, 3)
+    async with three(pair, hide=True, private_blocks=3) as place, following(place):
+        place.proxies[3].add(Rule(fault=Fault.SWALLOW))
+        await place.chain.send([signed], [first + 1])
+        assert not place.pooled(signed)
+        await place.chain.send([signed], [first])
+        await place.until(lambda: place.pooled(signed))
+
+
 @asynccontextmanager
 async def following(place: Three) -> AsyncIterator[None]:
     """Let the endpoints' heads be known."""

@@ -9,7 +9,7 @@ import pytest
 from sep_ray.decomposition.step import StepStatus
 from sep_ray.engine.lane import LaneState
 from sep_ray.execution.attempt import AttemptPrepared, AttemptStatus
-from sep_ray.execution.verdict import Indeterminate
+from sep_ray.execution.verdict import Accepted, Indeterminate
 from sep_ray.intent.intent import Constraints, Side
 from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Millis
@@ -82,14 +82,14 @@ async def test_p4_signed_bytes_are_durable_before_the_node_hears_of_them():
     seen: list[str] = []
     real = sim.chain.send
 
-    async def send(signed):
+    async def send(signed, since=()):
         rows = await sim.store.tail(0, 1_000_000, 0.0)
         for row in rows:
             if isinstance(row.event, AttemptPrepared):
                 journalled.update(s.tx_hash for s in row.event.attempt.signed)
         seen.extend(each.tx_hash for each in signed)
         assert {each.tx_hash for each in signed} <= journalled
-        return await real(signed)
+        return await real(signed, since)
 
     sim.chain.send = send  # type: ignore[method-assign]
     sim.executor = sim.new_executor("watched")
@@ -239,7 +239,7 @@ async def test_p6_a_lost_answer_is_not_a_failure():
     await sim.ready()
     real = sim.chain.send
 
-    async def deaf(signed):
+    async def deaf(signed, since=()):
         await real(signed)
         return tuple(Indeterminate("reply was lost") for _ in signed)
 
@@ -259,7 +259,7 @@ async def test_p6_what_never_arrived_is_sent_again_at_the_next_head():
     await sim.ready()
     real = sim.chain.send
 
-    async def hole(signed):
+    async def hole(signed, since=()):
         return tuple(Indeterminate("reply was lost") for _ in signed)
 
     sim.chain.send = hole  # type: ignore[method-assign]
@@ -415,4 +415,29 @@ async def test_p8_who_takes_over_with_an_old_head_in_hand_looks_at_a_new_one_fir
     assert sim.state == LaneState.READY
     await sim.tick(2)
     assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()
+
+
+async def test_p11_since_when_a_nonce_is_known_outlives_restarts_and_higher_fees():
+    sim = Sim()
+    await sim.ready()
+    real, said = sim.chain.send, []
+
+    async def hidden(signed, since=()):
+        said.append(tuple(since))
+        return tuple(Accepted() for _ in signed)
+
+    sim.chain.send = hidden  # type: ignore[method-assign]
+    await sim.add()
+    await sim.executor.turn()
+    first = sim.chain.newest.head.number
+    assert said == [(None, None)]
+    for name in ("second", "third"):
+        await sim.tick(sim.rules.stall_blocks + 1)
+        sim.executor = sim.new_executor(name)
+        await sim.executor.start()
+    assert any(len(each.signed) > 1 for each in await sim.attempts())
+    assert {at for each in said[1:] for at in each} == {first}
+    sim.chain.send = real  # type: ignore[method-assign]
+    await sim.settle()
     await sim.check()

@@ -326,7 +326,7 @@ async def test_p12_what_no_node_takes_is_given_up_at_its_deadline_with_its_nonce
     await sim.ready()
     real = sim.chain.send
 
-    async def full(signed):
+    async def full(signed, since=()):
         return tuple(verdict.Rejected(Refusal.POOL_FULL, "txpool is full") for _ in signed)
 
     sim.chain.send = full  # type: ignore[method-assign]

@@ -54,6 +54,7 @@ SMALL = {
     "nonce",
     "ordinal",
     "priority",
+    "first_sent",
     "sent_block",
     "slices",
     "steps",

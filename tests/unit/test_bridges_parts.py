@@ -195,6 +195,9 @@ class _Silent:
     async def replies(self, calls):
         return []
 
+    async def hand_over(self, raws, since):
+        return []
+
 
 async def test_what_a_node_does_not_know_is_asked_again() -> None:
     reader = Reader(ChainId(1), _Silent())

@@ -27,7 +27,9 @@ class Broadcast:
 
     With a `private` endpoint, a transaction that may revert goes there alone until the chain has
     grown by `private_blocks` since its sender's nonce was first handed over; sent again after
-    that, it goes to all. Transactions without calldata cannot revert and go to all at once.
+    that, it goes to all. When that was, the sender knows from its journal; here is remembered only
+    what was refused, so that no private endpoint keeps anything for ever. Transactions without
+    calldata cannot revert and go to all at once.
     """
 
     def __init__(
@@ -45,14 +47,18 @@ class Broadcast:
             task.cancel()
         await asyncio.gather(*self._late, return_exceptions=True)
 
-    async def hand_over(self, calls: Sequence[Call], head: int) -> list[Reply]:
-        """Return one reply for each call as soon as somebody accepted all, or all have answered, or
-        PATIENCE_S after the last that did.
+    async def hand_over(
+        self, raws: Sequence[str], since: Sequence[int | None], head: int
+    ) -> list[Reply]:
+        """Return one reply for each as soon as somebody accepted all, or all have answered, or
+        PATIENCE_S after the last that did. `since` are the heads at which their nonces were first
+        handed over, None for those that never were.
 
         Slower endpoints go on being told meanwhile.
         """
-        raws = [str(params[0]) for _, params in calls]
-        hidden = [self._hidden(raw, head) for raw in raws]
+        calls: list[Call] = [("eth_sendRawTransaction", [raw]) for raw in raws]
+        pairs = zip(raws, since, strict=True)
+        hidden = [self._hidden(raw, first, head) for raw, first in pairs]
         tally = _Tally(raws)
         tasks: dict[asyncio.Task[list[Reply]], list[int]] = {}
         for endpoint in self._endpoints:
@@ -86,7 +92,7 @@ class Broadcast:
             task.add_done_callback(self._late.discard)
             tasks[task] = places
 
-    def _hidden(self, raw: str, head: int) -> bool:
+    def _hidden(self, raw: str, first: int | None, head: int) -> bool:
         """Whether the bytes go to the private endpoint alone."""
         slot = _may_revert(raw) if self._private is not None else None
         if slot is None:
@@ -94,7 +100,8 @@ class Broadcast:
         since = self._since.setdefault(slot, head)
         while len(self._since) > REMEMBERED:
             self._since.pop(next(iter(self._since)))
-        return head - since < self._private_blocks
+        began = since if first is None else min(since, first)
+        return head - began < self._private_blocks
 
 
 def _may_revert(raw: str) -> Slot | None:

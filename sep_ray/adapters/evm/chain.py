@@ -77,9 +77,12 @@ class EvmChain:
         with reading("receipts"):
             return tuple(parse_receipt(raw) if raw else None for raw in answers)
 
-    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
+    async def send(
+        self, signed: Sequence[Signed], since: Sequence[int | None] = ()
+    ) -> tuple[Verdict, ...]:
         """Hand signed bytes over, once, in one request; a verdict for each."""
-        replies = await self._rpc.replies([("eth_sendRawTransaction", [s.raw]) for s in signed])
+        known = since or [None] * len(signed)
+        replies = await self._rpc.hand_over([each.raw for each in signed], known)
         return tuple(judge(r, s.tx_hash) for r, s in zip(replies, signed, strict=True))
 
     async def state(self, account: str, assets: Sequence[Asset], at: Head) -> AccountState:

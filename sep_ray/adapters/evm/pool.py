@@ -17,7 +17,7 @@ import structlog
 
 from sep_ray.adapters.evm.agreement import MONEY, NEWEST, Ballot
 from sep_ray.adapters.evm.broadcast import Broadcast
-from sep_ray.adapters.evm.rpc import WRITES, Call, EvmRpc, reply_of, results_of
+from sep_ray.adapters.evm.rpc import Call, EvmRpc, reply_of, results_of
 from sep_ray.execution.ports import EndpointState, EndpointStatus
 from sep_ray.execution.verdict import Lost, Reply
 from sep_ray.kernel.errors import SepError, Transient
@@ -73,10 +73,12 @@ class EndpointPool:
         """Return the results of many calls in their order; raises for the first refused one."""
         return results_of(calls, await self.answers(calls))
 
+    async def hand_over(self, raws: Sequence[str], since: Sequence[int | None]) -> list[Reply]:
+        """Hand signed bytes to all; one reply speaks for all."""
+        return await self._broadcast.hand_over(raws, since, self.head)
+
     async def replies(self, calls: Sequence[Call]) -> list[Reply]:
-        """Return what became of each call; signed bytes go to all, and one reply speaks for all."""
-        if any(method in WRITES for method, _ in calls):
-            return await self._broadcast.hand_over(calls, self.head)
+        """Return what became of each call; what is not agreed on is lost."""
         try:
             return [reply_of(answer) for answer in await self.answers(calls)]
         except SepError as error:

@@ -57,6 +57,9 @@ class Node(Protocol):
     async def replies(self, calls: Sequence[Call]) -> list[Reply]:
         """Return what became of each call, in order; nothing that node or network do raises."""
 
+    async def hand_over(self, raws: Sequence[str], since: Sequence[int | None]) -> list[Reply]:
+        """Hand signed bytes over; `since`: the heads at which each nonce first was, if ever."""
+
 
 class Unreached(Transient):
     """No connection to the node: nothing can have arrived there."""
@@ -103,6 +106,10 @@ class EvmRpc:
                 gone = Lost(str(lost), reached=not isinstance(lost, Unreached))
                 found += [gone] * len(chunk)
         return found
+
+    async def hand_over(self, raws: Sequence[str], since: Sequence[int | None]) -> list[Reply]:
+        """Hand signed bytes over, all in one request: nobody is kept from hearing of them."""
+        return await self.replies([("eth_sendRawTransaction", [raw]) for raw in raws])
 
     async def answers(self, calls: Sequence[Call]) -> list[Any]:
         """Return the answers as the node wrote them, {"result": ..} or {"error": ..}, in order."""

@@ -200,7 +200,9 @@ class MemoryChain:
         found = {r.tx_hash: r for block in self.blocks for r in block.receipts}
         return tuple(found.get(tx_hash) for tx_hash in tx_hashes)
 
-    async def send(self, signed: Sequence[Signed]) -> tuple[Verdict, ...]:
+    async def send(
+        self, signed: Sequence[Signed], since: Sequence[int | None] = ()
+    ) -> tuple[Verdict, ...]:
         """Take signed bytes into the pool, or say why not."""
         return tuple(self.deliver(each) for each in signed)
 
