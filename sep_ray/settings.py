@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -40,6 +40,14 @@ class Settings(BaseSettings):
     )
 
     lanes: int = Field(1, ge=1, le=16, description="accounts that trade on each chain")
+    refuel_below_wei: int = Field(
+        50_000_000_000_000_000,
+        ge=0,
+        description="an account with less coin is sent some by one of the others; 0: none is",
+    )
+    refuel_to_wei: int = Field(
+        200_000_000_000_000_000, ge=0, description="so much it has then, and who sends it keeps"
+    )
     keystore_file: Path | None = Field(
         None, description="encrypted key, or a folder with one for each lane; else a local chain's"
     )
@@ -149,6 +157,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
+
+    @model_validator(mode="after")
+    def _refuelling(self) -> Self:
+        if self.refuel_to_wei < self.refuel_below_wei:
+            raise ValueError("refuel_to_wei must be at least refuel_below_wei")
+        return self
 
     @property
     def netted(self) -> frozenset[str]:

@@ -86,9 +86,10 @@ def resolve(
 
 
 def _print_lanes(answer: Mapping[str, Any]) -> None:
-    heads = ("chain", "account", "state", "in flight", "next nonce", "epoch")
+    heads = ("chain", "account", "state", "in flight", "next nonce", "epoch", "coin")
     names = ("chain_id", "account", "state", "in_flight", "next_nonce", "epoch")
-    table(heads, ([str(lane[name]) for name in names] for lane in answer["lanes"]))
+    lanes = answer["lanes"]
+    table(heads, ([*(str(lane[name]) for name in names), _coin(lane)] for lane in lanes))
     for lane in answer["lanes"]:
         for breach in lane["breaches"]:
             typer.echo(
@@ -97,6 +98,15 @@ def _print_lanes(answer: Mapping[str, Any]) -> None:
             )
     for words in answer["unread"]:
         typer.echo(f"not read: {words}")
+
+
+def _coin(lane: Mapping[str, Any]) -> str:
+    if lane["coin"] is None:
+        return "not read"
+    words = quantity(lane["coin"])
+    if lane["refuelling"] is not None:
+        return f"{words}, {quantity(lane['refuelling'])} on its way"
+    return f"{words}, short" if lane["short"] else words
 
 
 def _print_story(answer: Mapping[str, Any]) -> None:

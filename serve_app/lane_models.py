@@ -56,6 +56,9 @@ class LaneAnswer(Answer):
     in_flight: int
     next_nonce: int
     epoch: int | None = Field(description="Of the lease; null while another process holds it")
+    coin: AmountAnswer | None = Field(description="What gas is paid with; null before it was read")
+    refuelling: AmountAnswer | None = Field(description="Coin that our other accounts are sending")
+    short: bool = Field(description="Less coin than SEP_REFUEL_BELOW_WEI")
     breaches: list[BreachAnswer]
 
 

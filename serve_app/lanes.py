@@ -14,9 +14,9 @@ from sep_ray.engine.operating import breaches, resolve_attempt, resume_lane
 from sep_ray.engine.rules import MAX_TRIES
 from sep_ray.execution.attempt import Attempt, AttemptResolved, AttemptStatus, AttemptWatched
 from sep_ray.kernel.errors import Transient
-from sep_ray.kernel.units import ChainId
+from sep_ray.kernel.units import NATIVE, Asset, ChainId
 from sep_ray.portfolio.events import LaneResumed, LedgerBreached
-from serve_app.answers import EventAnswer
+from serve_app.answers import AmountAnswer, EventAnswer
 from serve_app.asking import Asked, Caller, body_of, id_of, known_query
 from serve_app.auth import Principal
 from serve_app.explain import Teller
@@ -53,6 +53,9 @@ async def list_lanes(parts: Asked, principal: Caller) -> Response:
             in_flight=int(lane["in_flight"]),
             next_nonce=int(lane["next_nonce"]),
             epoch=lane["epoch"],
+            coin=_coin(parts, chain_id, lane["coin_wei"]),
+            refuelling=_coin(parts, chain_id, lane["refuel_wei"] or None),
+            short=bool(lane["short"]),
             breaches=[_breach(parts, each) for each in breaches(stream).values()],
         )
         for (chain_id, lane), stream in zip(found, rows, strict=True)
@@ -142,6 +145,10 @@ async def _lanes(parts: Parts) -> tuple[Sequence[tuple[ChainId, Mapping[str, Any
         except Transient as error:
             unread.append(f"{chain_id}: {error.message}")
     return found, unread
+
+
+def _coin(parts: Parts, chain_id: ChainId, wei: int | None) -> AmountAnswer | None:
+    return None if wei is None else amount(parts.book, Asset(chain_id, NATIVE), wei)
 
 
 def _breach(parts: Parts, event: LedgerBreached) -> BreachAnswer:

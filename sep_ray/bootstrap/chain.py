@@ -70,6 +70,8 @@ async def open_executor(
         lease_ttl_ms=settings.lease_ttl_ms,
         price_tolerance_ppm=settings.price_tolerance_ppm,
         netting=settings.netted,
+        refuel_below_wei=settings.refuel_below_wei,
+        refuel_to_wei=settings.refuel_to_wei,
     )
     opened = open_world(
         book, chain.access, block_seconds=chain.block_seconds, data_fee=chain.data_fee

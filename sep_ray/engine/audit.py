@@ -15,6 +15,7 @@ import structlog
 
 from sep_ray.engine.expecting import expectations, left_to_settlement
 from sep_ray.engine.lane import PENDING, Lane
+from sep_ray.engine.refuelling import coin_coming
 from sep_ray.engine.rules import ChainRules
 from sep_ray.execution.ports import Accounts, Chain, Evidence, Head, Transfer
 from sep_ray.journal.ports import Attempts, Cursors, Journal, Ledger, Transfers
@@ -71,7 +72,10 @@ class Auditor:
         clock: Clock,
         rules: ChainRules,
         evidence: Evidence | None = None,
+        ours: Sequence[str] = (),
     ) -> None:
+        """`ours` are all accounts of this chain: coin comes from one to another without a log."""
+        self._ours = tuple(ours)
         self._evidence = evidence
         self._lane = lane
         self._chain = chain
@@ -108,8 +112,9 @@ class Auditor:
         if off:
             # In this order: an arrival that is no longer expected is among the totals by then.
             under_way = await self._store.open_transfers(self._lane.chain_id)
+            refuelled = await self._refuelled(head)
             totals, off = await self._compare(held)
-            off = await self._explain(head, off, totals, under_way)
+            off = await self._explain(head, off, totals, under_way, refuelled)
         if not off:
             self._off_since, self._lane.torn = None, ""
             await self._remember(head)
@@ -135,15 +140,18 @@ class Auditor:
         off: dict[Asset, int],
         totals: dict[Asset, int],
         under_way: Sequence[Crossing],
+        refuelled: bool,
     ) -> dict[Asset, int]:
         """Book surpluses that have an explanation; return what is left without one.
 
-        What is an arrival of a transfer under way is left to the settlement.
+        What is an arrival of a transfer under way is left to the settlement, and a surplus of coin
+        to who sends some, while that is `refuelled`: its booking says how much it was.
         """
         tokens = any(asset.address != NATIVE for asset in off)
         moved = await self._moved(head) if tokens else ()
         expected = self._expected(off, moved, under_way)
         arrivals = await self._arrivals(moved)
+        self._underway |= refuelled
         spent = await self._spent(head) if any(units < 0 for units in off.values()) else []
         left: dict[Asset, int] = {}
         for asset, surplus in off.items():
@@ -154,7 +162,8 @@ class Auditor:
             arrivals = [each for each in arrivals if each.proof not in logs]
             found = _explanation(asset, units, arrivals) if units > 0 else None
             found = found or _spending(asset, units, arrivals, spent)
-            if found is None and units > 0 and (asset.address == NATIVE or asset not in totals):
+            coin = asset.address == NATIVE
+            if found is None and units > 0 and (asset not in totals if not coin else not refuelled):
                 found = (_balance(asset, units, head),)
             if found is None or not await self._observe(asset, found, head):
                 left[asset] = units
@@ -166,6 +175,12 @@ class Auditor:
         lane = self._lane
         expected = expectations(under_way, lane.chain_id, lane.account)
         return left_to_settlement(off, moved, lane.account, expected) if expected else {}
+
+    async def _refuelled(self, head: Head) -> bool:
+        """Whether another account of ours is sending this one coin."""
+        chain_id, coin = self._lane.chain_id, self._rules.coin
+        coming = await coin_coming(self._store, chain_id, self._ours, coin, head)
+        return self._lane.account in coming
 
     async def _moved(self, head: Head) -> tuple[Transfer, ...]:
         start = min(self._looked or head.number, head.number)

@@ -58,6 +58,7 @@ from sep_ray.intent.states import evolve as evolve_intent
 from sep_ray.journal.records import Append, Commit, Fence, State
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
+from sep_ray.kernel.units import NATIVE
 from sep_ray.portfolio import ledger
 from sep_ray.portfolio.ledger import TREASURY, Posting
 from sep_ray.routing.plan import Plan
@@ -391,12 +392,13 @@ def _log_of(moving: Moving, attempt: Attempt, receipt: Receipt) -> int | None:
 
 def _moved_lines(attempt: Attempt, inclusion: Inclusion) -> tuple[Posting, ...]:
     moving = attempt.moving
-    if moving is None or inclusion.log_index is None:
+    coin = moving is not None and moving.asset.address == NATIVE
+    if moving is None or (inclusion.log_index is None and not coin):
         return ()
     return ledger.moved(
         moving.asset,
         moving.units,
-        inclusion.fill_proof,
+        inclusion.coin_proof if coin else inclusion.fill_proof,
         source=attempt.account,
         target=moving.target,
     )

@@ -29,11 +29,12 @@ from sep_ray.engine.netter import Netter
 from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
 from sep_ray.engine.ports import Model
 from sep_ray.engine.proving import worth_of
+from sep_ray.engine.refuelling import Refueller
 from sep_ray.engine.retrying import Retrier
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
 from sep_ray.engine.sending import Round, Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
-from sep_ray.engine.status import ExecutorStatus, LaneStatus
+from sep_ray.engine.status import ExecutorStatus, lane_status
 from sep_ray.engine.watching import Watcher
 from sep_ray.execution.fees import Fees, offer
 from sep_ray.execution.ports import (
@@ -112,8 +113,7 @@ class ChainExecutor:
     ) -> None:
         """`steady` never jumps: it judges the hold on leases. `holder` names the process. Without a
         `cost_model` the formula decides, without `crossings` no bridge is taken."""
-        self._world = world
-        self._store = store
+        self._world, self._store = world, store
         self._rules = rules
         self._clock = clock
         self._planner = Planner.under(rules, cost_model)
@@ -142,19 +142,20 @@ class ChainExecutor:
         bridges = {each.traits.name: each for each in crossings.bridges} if crossings else {}
         self._claimer = Claimer(self._launcher, bridges, store, clock, rules)
         self.lanes = tuple(Lane(rules.chain_id, self._gate.guard(signer)) for signer in signers)
+        ours = [lane.account for lane in self.lanes]
         self._auditors = {
-            lane.account: Auditor(lane, chain, accounts, store, clock, rules, world.evidence)
+            lane.account: Auditor(lane, chain, accounts, store, clock, rules, world.evidence, ours)
             for lane in self.lanes
         }
+        self._refueller = Refueller(self._launcher, store, clock, rules, ours)
         self._leadership = Leadership(store, self.lanes, holder, steady, rules)
         self._turn, self._news = asyncio.Lock(), asyncio.Event()
         self._coming: Head | None = None
         self._head: Head | None = None
         self._head_at: Millis | None = None
         self._market: WorkingMarket | None = None
-        self._tip_wei = 0
         self._data = FREE
-        self._heads_seen = 0
+        self._tip_wei = self._heads_seen = 0
 
     # What others ask
 
@@ -200,16 +201,7 @@ class ChainExecutor:
             head_at=self._head_at,
             snapshot_block=self._market.base.block_number if self._market else None,
             stopped=self._market.base.stopped if self._market else (),
-            lanes=tuple(
-                LaneStatus(
-                    account=lane.account,
-                    state=lane.state,
-                    in_flight=len(lane.pending()),
-                    next_nonce=lane.next_nonce,
-                    epoch=lane.lease.epoch if lane.lease else None,
-                )
-                for lane in self.lanes
-            ),
+            lanes=lane_status(self.lanes, self._rules),
             endpoints=self._world.endpoints.status() if self._world.endpoints else (),
         )
 
@@ -416,6 +408,9 @@ class ChainExecutor:
         for lane in self._ready_lanes():
             async with self._attempting("claim", lane):
                 sent += await self._claimer.round(lane, head, self._fees(head))
+            async with self._attempting("refuel", lane):
+                ready = self._ready_lanes()
+                sent += await self._refueller.round(lane, ready, head, self._fees(head))
             async with self._attempting("try again", lane):
                 sent += await self._retry(lane, head, market)
         for _ in range(ROUNDS_A_TURN):

@@ -89,7 +89,7 @@ class Retrier:
             return other.purpose is Purpose.APPROVAL and other.nonce > attempt.nonce
         if other.purpose is Purpose.APPROVAL:
             return other.to == step.sell.address and other.nonce > attempt.nonce
-        if other.purpose in (Purpose.CANCEL, Purpose.TRANSFER):
+        if other.purpose in (Purpose.CANCEL, Purpose.TRANSFER, Purpose.REFUEL):
             return False
         sells = lane.step_of(other)
         return sells is None or sells.sell == step.sell

@@ -26,6 +26,8 @@ class ChainRules:
     * `patience_blocks`: heads a disagreement between ledger and chain may last before it counts
     * `price_tolerance_ppm`: how far a plan may be off an independent price; None: not checked
     * `netting`: strategies whose opposite sales are crossed at the mid before they are routed
+    * `refuel_below_wei`: an account with less coin is sent some by another that has plenty, up to
+      `refuel_to_wei`, which that one keeps; 0: none is
     * `lifetime_ms`: how long a signed swap may wait to be mined
     * `lease_margin_ms`: how long before the lease's end nothing is sent any more
     * `zero_first`: tokens (addresses) whose allowance can only be changed from or to zero
@@ -54,6 +56,8 @@ class ChainRules:
     lease_ttl_ms: int = 3_000
     lease_margin_ms: int = 500
     fees: FeePolicy = field(default_factory=FeePolicy)
+    refuel_below_wei: int = 0
+    refuel_to_wei: int = 0
     zero_first: frozenset[str] = frozenset()
     plain_routes: bool = False
 

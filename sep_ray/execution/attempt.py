@@ -50,12 +50,13 @@ class Purpose(StrEnum):
     CANCEL = "cancel"
     DEPARTURE = "departure"  # hands money to a bridge
     ARRIVAL = "arrival"  # brings in what a bridge holds on this chain
-    TRANSFER = "transfer"  # from one account of ours to another
+    TRANSFER = "transfer"  # tokens from one account of ours to another, for a step
+    REFUEL = "refuel"  # coin for gas from one account of ours to another that runs short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moving:
-    """Units of a token that a TRANSFER brings to another account of ours."""
+    """Units that a TRANSFER (of a token) or REFUEL (of coin) brings to another account of ours."""
 
     asset: Asset
     units: int
@@ -106,6 +107,11 @@ class Inclusion:
     def fill_proof(self) -> str:
         """The proof under which moved tokens are booked: "block_hash/log_index"."""
         return f"{self.block_hash}/{self.log_index}"
+
+    @property
+    def coin_proof(self) -> str:
+        """The proof under which sent coin is booked; it has no log: "block_hash/tx/index/coin"."""
+        return f"{self.gas_proof}/coin"
 
     @property
     def gas_proof(self) -> str:

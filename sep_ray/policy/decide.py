@@ -211,7 +211,8 @@ def _list(request: Request, limit: Limit, usage: Usage) -> _Judged:
     """Judge membership. What serves no call of its own (a cancel) is on every list.
 
     A spender must be on the spenders' list and, like every contract that is called for its
-    effect, on the contracts' list. An approval calls its token: that is a matter of assets.
+    effect, on the contracts' list. An approval calls its token: that is a matter of assets. Our
+    own accounts are no contracts: coin may go from one to another.
     """
     if request.cancels or limit.listed is None:
         return None
@@ -225,7 +226,7 @@ def _list(request: Request, limit: Limit, usage: Usage) -> _Judged:
 
 def _contracts(request: Request) -> frozenset[str] | None:
     called = {request.contract} if request.contract and request.approves is None else set()
-    return frozenset(called | request.spenders)
+    return frozenset((called - request.own) | request.spenders)
 
 
 def _selectors(request: Request) -> frozenset[str] | None:

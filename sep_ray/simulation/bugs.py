@@ -275,6 +275,12 @@ BUGS: Final[Mapping[str, Bug]] = {
     ),
     "gap-left": Bug("a gap in the nonces is not filled", Launcher, "_fill", always_async([])),
     "audit-blind": Bug("the audit agrees with everything", Auditor, "check", always_async(True)),
+    "refuelling-taken-for-a-gift": Bug(
+        "coin from another account of ours is booked as if others had sent it",
+        Auditor,
+        "_refuelled",
+        always_async(False),
+    ),
     "catch-up-over-amount": Bug(
         "moved slices are twice as large", schedule, "_respread", _too_much_later
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -27,7 +27,7 @@ from sep_ray.kernel import points
 from sep_ray.kernel.errors import InvariantBroken, SepError
 from sep_ray.kernel.ids import SeededIds, derived_id
 from sep_ray.kernel.points import Point
-from sep_ray.kernel.units import ChainId
+from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.portfolio.events import FundsObserved
 from sep_ray.portfolio.ledger import Posting, fund
 from sep_ray.priority.rank import fallback
@@ -59,6 +59,8 @@ CALM_S: Final = 60
 """Within so many quiet seconds everything must have ended."""
 FUNDS: Final = {COIN: ETHER, WETH: 3 * ETHER, USDC: 4_000 * DOLLAR}
 """Little enough that some intents need what several accounts hold, and some find too little."""
+SHORT: Final = {**FUNDS, COIN: ETHER // 10}
+"""What the last of several accounts has on every second day: coin that another has to add to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Day:
             confirmations=self.chance.choice([1, 2, 2, 4]),
             reorg_depth=self.chance.choice([1, 2, 2, 4, 4, 12]),
             plain_routes=True,  # what is searched here is not routes
+            refuel_below_wei=ETHER // 4,
+            refuel_to_wei=ETHER // 2,
         )
         pools = market()[::3]  # a pair each way
         self.chain = MemoryChain(CHAIN, pools, TOKENS, wrapped_native=WETH.address)
@@ -150,7 +154,7 @@ class Day:
     async def _fund(self) -> None:
         """Give the accounts money and a desk most of it, as audit and operator would."""
         for account in self.accounts:
-            for asset, units in FUNDS.items():
+            for asset, units in self._funds(account).items():
                 self.chain.fund(account, asset.address, units)
         head = self.chain.mine()
         for account in self.accounts:
@@ -158,10 +162,14 @@ class Day:
         for _ in range(self.rules.finality.last):
             self.chain.mine()
 
+    def _funds(self, account: str) -> Mapping[Asset, int]:
+        last = len(self.accounts) > 1 and account == self.accounts[-1]
+        return SHORT if last and self.seed % 2 else FUNDS
+
     async def _book_funds(self, account: str, head: Head) -> None:
         events: list[FundsObserved] = []
         lines: list[Posting] = []
-        for asset, units in FUNDS.items():
+        for asset, units in self._funds(account).items():
             proof = f"{head.hash}/balance/{asset.address}"
             owner = "treasury" if asset == COIN else STRATEGY
             lines += fund(asset, units, proof, owner, account=account)

@@ -32,8 +32,11 @@ EVERY_WAY = {
     "SEP_LOCAL_ENDPOINTS": "3",
     "SEP_FAULT_PROXIES": "true",
     "SEP_SUBMISSIONS_PER_MINUTE": "100000",
+    "SEP_REFUEL_BELOW_WEI": str(400 * 10**18),
+    "SEP_REFUEL_TO_WEI": str(450 * 10**18),
 }
-"""Several accounts on each chain, and several endpoints, of which one misbehaves when told."""
+"""Several accounts on each chain, of which only the first has coin enough, and several endpoints,
+of which one misbehaves when told."""
 SCHEDULE = ("--amount", "4", "--twap", "4", "--catch-up", "spread", "--chain", "42161")
 WINDOW = ("--window-ms", "150000")
 """Longer than the platform needs to come back."""
@@ -163,6 +166,7 @@ def drill(sep: Sep, interrupted: str, tmp_path_factory: pytest.TempPathFactory) 
     killed: Counter[str] = Counter()
     time.sleep(3.0)
     for prefixes in VICTIMS:
+        eventually(lambda wanted=prefixes: pids(sep.actors(), wanted), 20)
         for pid in pids(sep.actors(), prefixes):
             os.kill(pid, signal.SIGKILL)
             killed[prefixes[0]] += 1

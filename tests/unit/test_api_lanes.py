@@ -25,7 +25,7 @@ async def lanes(chain_id):
     if chain_id != ETHEREUM:
         raise Transient("nobody works on the chain")
     lane = {"account": ACCOUNT, "state": "breached", "in_flight": 1, "next_nonce": 8, "epoch": 3}
-    return [lane]
+    return [lane | {"coin_wei": 3 * 10**16, "refuel_wei": 17 * 10**16, "short": True}]
 
 
 async def breached(api):
@@ -57,6 +57,8 @@ async def test_the_accounts_are_shown_with_what_does_not_add_up():
         said = (await api.client.get("/v1/lanes", headers=api.auth(Role.VIEWER))).json()
         (lane,) = said["lanes"]
         assert (lane["account"], lane["state"], lane["epoch"]) == (ACCOUNT, "breached", 3)
+        assert (lane["coin"]["amount"], lane["refuelling"]["amount"]) == ("0.03", "0.17")
+        assert lane["short"]
         (breach,) = lane["breaches"]
         assert (breach["booked"]["units"], breach["held"]["units"]) == ("100", "70")
         assert breach["detail"] == "it lasted from block 5"

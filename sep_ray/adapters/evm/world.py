@@ -41,6 +41,8 @@ def rules_of(
     lease_ttl_ms: int = 3_000,
     price_tolerance_ppm: int | None = None,
     netting: frozenset[str] = frozenset(),
+    refuel_below_wei: int = 0,
+    refuel_to_wei: int = 0,
 ) -> ChainRules:
     """Return the rules for a chain of a book: what is a matter of time counted in its blocks."""
     block_ms = max(int(block_seconds * 1_000), 1)
@@ -62,6 +64,8 @@ def rules_of(
         lifetime_ms=max(LIFETIME_MS, 10 * block_ms),
         price_tolerance_ppm=price_tolerance_ppm,
         netting=netting,
+        refuel_below_wei=refuel_below_wei,
+        refuel_to_wei=refuel_to_wei,
         lease_ttl_ms=lease_ttl_ms,
         lease_margin_ms=min(500, lease_ttl_ms // 4),
         fees=FeePolicy(least_tip_wei=ETHEREUM_TIP_WEI if book.chain_id == 1 else 0),
