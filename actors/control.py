@@ -8,6 +8,7 @@ import ray
 from ray.actor import ActorClass, ActorProxy
 
 from actors.names import NAMESPACE
+from actors.preload import Kind, environment
 
 T = TypeVar("T")
 
@@ -25,11 +26,14 @@ def with_control(shell: type[T], *, calls: int) -> ActorClass[T]:
     return actor_class
 
 
-def living_actor(actor_class: ActorClass[T], name: str, *args: object) -> ActorProxy[T]:
+def living_actor(
+    actor_class: ActorClass[T], name: str, *args: object, kind: Kind = Kind.ENGINE
+) -> ActorProxy[T]:
     """Return the actor of this name, made if needed; all options are set here and only here.
 
     It outlives whoever made it and is restarted whenever it dies. Calls are never repeated by
-    Ray, because only the journal knows whether something may be done again.
+    Ray, because only the journal knows whether something may be done again. It starts in
+    a spare process of its kind if one waits.
     """
     options: Any = actor_class.options(
         name=name,
@@ -39,6 +43,7 @@ def living_actor(actor_class: ActorClass[T], name: str, *args: object) -> ActorP
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=0,
+        runtime_env=environment(kind),
     )
     actor: ActorProxy[T] = options.remote(*args)
     return actor

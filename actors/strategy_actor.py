@@ -18,6 +18,7 @@ from ray.actor import ActorClass, ActorProxy
 
 from actors.control import living_actor, with_control
 from actors.host import EngineHost
+from actors.preload import Kind
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
@@ -102,4 +103,4 @@ _Strategy: ActorClass[StrategyShell] = with_control(StrategyShell, calls=1)
 
 def start_strategy_actor(name: str) -> ActorProxy[StrategyShell]:
     """Return the actor of this name, creating it if needed."""
-    return living_actor(_Strategy, name, name)
+    return living_actor(_Strategy, name, name, kind=Kind.STRATEGY)

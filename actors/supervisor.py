@@ -29,6 +29,7 @@ from actors.names import (
     find,
     living,
 )
+from actors.spares import Spares
 from sep_ray.bootstrap.chain import CHAINS
 from sep_ray.bootstrap.store import open_store
 from sep_ray.engine.enrolment import placement
@@ -46,6 +47,8 @@ PATIENCE_MS: Final = 20_000
 """How long an actor that has answered before may be silent until it is replaced."""
 BIRTH_MS: Final = 120_000
 """How long a new one may take until its first answer."""
+SPARES_AFTER_MS: Final = 20_000
+"""A platform that starts has better use for its processors than spare processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class SupervisorShell:
         configure(self._settings.log_format, self._settings.log_level)
         self._clock = SteadyClock()
         self._watched: dict[str, Watched] = {}
+        again = ray.get_runtime_context().was_current_actor_reconstructed
+        patience_ms = 0 if again else SPARES_AFTER_MS
+        self._spares = Spares(self._settings.spare_processes, self._clock, patience_ms)
         self._nudged: asyncio.Event | None = None
         self._host = EngineHost("supervisor", self._main)
 
@@ -95,7 +101,8 @@ class SupervisorShell:
             if find(name) is None:
                 log.info("actor_started", actor=name)
                 start()
-        await asyncio.gather(*(self._check(name) for name in wanted))
+        answered = await asyncio.gather(*(self._check(name) for name in wanted))
+        await self._spares.mend(taken=not all(answered))
         for name in living():
             if name.startswith(STRATEGY_PREFIXES) and name not in wanted:
                 log.info("actor_removed", actor=name)
@@ -108,12 +115,13 @@ class SupervisorShell:
             wanted[name] = partial(_start_strategy_actor, name)
         return wanted
 
-    async def _check(self, name: str) -> None:
-        """Ask an actor how it is; replace it when it has been silent for too long."""
+    async def _check(self, name: str) -> bool:
+        """Ask an actor how it is and return whether it answers; replace it when it has been
+        silent for too long."""
         actor = find(name)
         if actor is None:
             self._watched.pop(name, None)
-            return
+            return False
         watched = self._watched.setdefault(name, Watched(self._clock.now()))
         try:
             await asyncio.wait_for(actor.status.remote(), ANSWER_S)
@@ -124,6 +132,8 @@ class SupervisorShell:
                 ray.kill(actor, no_restart=False)
         else:
             self._watched[name] = Watched(self._clock.now(), answered=True)
+            return True
+        return False
 
     @ray.method
     def nudge(self) -> None:

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     market_driver: bool = Field(False, description="move the local market's prices")
     market_seed: int = 7
 
+    spare_processes: int = Field(
+        2, ge=0, le=16, description="on each node; an engine that dies goes on in one"
+    )
     strategies_per_actor: int = Field(1, ge=1, le=1_000)
     model_timeout_ms: int = Field(250, ge=1, le=10_000, description="then the fallback decides")
     lease_ttl_ms: int = Field(2_000, ge=500, le=60_000)

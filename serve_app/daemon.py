@@ -120,7 +120,7 @@ class Platform:
             log_to_driver=False,
             configure_logging=False,
             object_store_memory=200_000_000,
-            runtime_env={"worker_process_setup_hook": "serve_app.loopback.listen_on_loopback_only"},
+            runtime_env={"worker_process_setup_hook": "serve_app.worker_setup.set_up"},
         )
         self._own_signals()  # Ray has put its own handlers in place, which would end us at once
         from actors.supervisor import start_actors

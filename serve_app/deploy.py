@@ -46,7 +46,8 @@ def bring_up(settings: Settings) -> None:
     require(settings)
     assert settings.postgres_url is not None
     asyncio.run(migrate(settings.postgres_url.get_secret_value()))
-    ray.init(namespace=NAMESPACE, log_to_driver=False)
+    hook = {"worker_process_setup_hook": "actors.preload.preload"}
+    ray.init(namespace=NAMESPACE, log_to_driver=False, runtime_env=hook)
     start_serve(settings)
     start_actors()
     deploy(settings)
