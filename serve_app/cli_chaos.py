@@ -21,6 +21,12 @@ def chaos(
     kind: Annotated[
         list[str] | None, typer.Option(help="Only this kind of fault; may be given again.")
     ] = None,
+    lanes: Annotated[
+        int, typer.Option(min=1, max=16, help="Accounts that trade on each chain.")
+    ] = 1,
+    endpoints: Annotated[
+        int, typer.Option(min=1, max=16, help="Of each chain; a proxy stands before the first.")
+    ] = 1,
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Two whole platforms on one database instead.")
     ] = False,
@@ -49,7 +55,9 @@ def chaos(
     if rivals:
         answer = contest.run_rivals(seed, seconds, cache, report)
     else:
-        answer = run_chaos(Wish(seed=seed, faults=faults, only=tuple(kind or ())), cache, report)
+        only = tuple(kind or ())
+        wish = Wish(seed=seed, faults=faults, only=only, lanes=lanes, endpoints=endpoints)
+        answer = run_chaos(wish, cache, report)
     if json_file is not None:
         json_file.write_text(json.dumps(answer, indent=1))
     _print(answer)

@@ -32,12 +32,15 @@ RESTLESS: Final = "serve_app.chaos.restless:RestlessMomentum"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for: the seed, how many faults, how fast intents come, which kinds only."""
+    """What is asked for: the seed, how many faults, how fast intents come, which kinds only, and
+    over how many accounts and endpoints of each chain."""
 
     seed: int
     faults: int
     pause_s: float = 0.6
     only: tuple[str, ...] = ()
+    lanes: int = 1
+    endpoints: int = 1
 
 
 def run_chaos(wish: Wish, cache: Path, report: Report) -> dict[str, Any]:
@@ -51,6 +54,8 @@ def run_chaos(wish: Wish, cache: Path, report: Report) -> dict[str, Any]:
             "SEP_LOG_LEVEL": "info",
             "SEP_CRASH_POINTS": str(state / "points"),
             "SEP_API_REPLICAS": "2",
+            "SEP_LANES": str(wish.lanes),
+            "SEP_LOCAL_ENDPOINTS": str(wish.endpoints),
         }
         with place.own_settings(state, cache, **variables) as settings:
             try:

@@ -1,17 +1,22 @@
 """An account that runs short of coin is sent some by another of ours, once, whatever dies when."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from sep_ray.engine.lane import LaneState
 from sep_ray.engine.refuelling import Refuelling, Tank, refuellings
+from sep_ray.engine.risk import RiskDesk
 from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.kernel.errors import Transient
+from sep_ray.policy.halts import Scope
+from sep_ray.policy.limits import Kind, Limit, Listed, Measure, Subject
 from sep_ray.portfolio.ledger import TREASURY
-from sep_ray.simulation.market import COIN, ETHER
+from sep_ray.simulation.market import CHAIN, COIN, ETHER
 from sep_ray.simulation.process import Crash
 from tests.fixtures.execution import Gate, Sim, bounded
+from tests.fixtures.policy import a_halt
 
 ONE, TWO, THREE = ACCOUNTS = tuple("0x" + digit * 40 for digit in "123")
 RULES = bounded(refuel_below_wei=5 * ETHER, refuel_to_wei=20 * ETHER)
@@ -113,6 +118,42 @@ async def test_p3_p11_one_refuelling_whatever_call_the_process_dies_in():
         assert len(await _refuelled(sim)) == 1, at
         assert await _held(sim, TWO) == 20 * ETHER, at
         await sim.check()
+
+
+async def test_p9_a_refuelling_passes_through_policy_and_its_gas_counts():
+    """A list of contracts does not name our own accounts, and need not; a gas budget is one."""
+    sim = await _short()
+    subject = Subject(chain_id=CHAIN)
+    nothing = Limit(id="gas", kind=Kind.TRANSACTION, measure=Measure.GAS, amount=1, subject=subject)
+    await RiskDesk(sim.store, sim.clock).set_limit(nothing, "rita")
+    await sim.ready(COIN=0)
+    await sim.tick(3)
+    assert await _refuelled(sim) == []
+    assert sim.executor.status().lanes[1].short
+    listing = replace(nothing, kind=Kind.LIST, measure=Measure.MEMBERS, listed=Listed.CONTRACTS)
+    budget = replace(nothing, id="budget", kind=Kind.TOTAL, amount=ETHER)
+    for each in (replace(listing, amount=0), budget):
+        await RiskDesk(sim.store, sim.clock).set_limit(each, "rita")
+    await sim.settle()
+    (refuel,) = await _refuelled(sim)
+    assert refuel.status is AttemptStatus.FINAL
+    paid = sum(s.amount for s in (await sim.store.limit_usage(["budget"]))["budget"])
+    assert paid == refuel.inclusion.cost_wei
+    await sim.check()
+
+
+async def test_p10_nothing_is_refuelled_while_the_chain_is_halted():
+    sim = await _short()
+    desk = RiskDesk(sim.store, sim.clock)
+    stop = a_halt(Scope.CHAIN, str(CHAIN))
+    await desk.halt(stop)
+    await sim.ready(COIN=0)
+    await sim.tick(3)
+    assert await _refuelled(sim) == []
+    await desk.release(stop.id, "rita", "test")
+    await sim.settle()
+    assert len(await _refuelled(sim)) == 1
+    await sim.check()
 
 
 def tanks(**wei):
