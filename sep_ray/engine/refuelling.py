@@ -112,9 +112,12 @@ class Refueller:
 
     async def round(self, lane: Lane, ready: Sequence[Lane], head: Head, fees: Fees) -> int:
         """Send what this lane is to give to others that are ready; return how many were sent."""
-        if len(ready) < 2 or not self._given(lane, ready, fees, {}):
-            return 0
         chain_id, coin = self._rules.chain_id, self._rules.coin
+        below = self._rules.refuel_below_wei
+        if all(each.units.get(coin, 0) >= below for each in ready):
+            return 0
+        if not self._given(lane, ready, fees, {}):
+            return 0
         coming = await coin_coming(self._store, chain_id, self._accounts, coin, head)
         given = self._given(lane, ready, fees, coming)
         jobs = with_bytes([self._job(each) for each in given], fees)
