@@ -14,18 +14,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from sep_ray import __version__
-from sep_ray.intent.intent import IntentType
-from sep_ray.intent.states import Status
 from serve_app import (
     answers,
     intents,
@@ -46,7 +45,7 @@ from serve_app.parts import Parts
 from serve_app.plan_answers import PlanAnswer
 from serve_app.problems import Problem, Wrong
 from serve_app.ranges import path
-from serve_app.respond import problem_response, send_problem
+from serve_app.respond import problem_response, refuse_socket, send_problem
 from serve_app.risk_models import HaltBody, LimitBody
 from serve_app.schemas import AllocationBody, BatchBody, IntentBody, ReleaseBody, StrategyBody
 from serve_app.stream import Hub
@@ -150,14 +149,18 @@ OPERATIONS: Final = (
 ALIASES: Final = ("/v1/intents", "/v1/intents/{intent_id}")
 """Also reached without the version, undocumented."""
 PARAMETERS: Final = {
+    "after": "the seq of an event, 0 or more",
+    "bridge": "at most 64 characters",
     "chain_id": "the number of a chain",
     "check": "true, false",
-    "released": "true, false",
+    "cursor": "`next` of the page before",
+    "last_event_id": "the seq of an event, 0 or more",
     "limit": f"1..{intents.MAX_PAGE}",
-    "state": ", ".join(Status),
-    "type": ", ".join(IntentType),
+    "released": "true, false",
+    "strategy_id": "at most 64 characters",
+    "why": "at most 120 characters",
 }
-"""What a query's parameters take."""
+"""What a query's parameters take, but for those that say it themselves: a choice of words."""
 
 
 MOST_REQUESTS: Final = 1_500
@@ -314,18 +317,23 @@ def _add_plain(app: Api) -> None:
 
 def _add_refusals(app: Api) -> None:
     async def refused(request: Request, error: Exception) -> Response:
-        return await problem_response(request, error)
+        answer = await problem_response(request, error)
+        if answer.status_code == 405:
+            answer.headers["allow"] = ", ".join(_methods(app, request.scope))
+        return answer
 
     async def wrong_parameter(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return await problem_response(request, _of_parameters(error))
 
-    async def socket_refused(socket: WebSocket, error: Exception) -> None:
-        await socket.close(1008, str(error)[:100])
+    async def wrong_of_socket(socket: WebSocket, error: Exception) -> None:
+        assert isinstance(error, WebSocketRequestValidationError)
+        await refuse_socket(socket, _of_parameters(error))
 
     for kind in (Problem, HTTPException, Exception):
-        app.add_exception_handler(kind, _either(refused, socket_refused))
+        app.add_exception_handler(kind, _either(refused, refuse_socket))
     app.add_exception_handler(RequestValidationError, wrong_parameter)
+    app.add_exception_handler(WebSocketRequestValidationError, _either(refused, wrong_of_socket))
 
 
 def _either(
@@ -338,8 +346,17 @@ def _either(
     return handler
 
 
-def _of_parameters(error: RequestValidationError) -> Problem:
-    names = [path(each["loc"][1:]) for each in error.errors()]
-    return Problem.of_fields(
-        [Wrong(name, "invalid_field", "is not acceptable", PARAMETERS.get(name)) for name in names]
-    )
+def _methods(app: Api, scope: Scope) -> list[str]:
+    """Return what may be done at a path; a router alone names the first route's methods."""
+    fitting = (route for route in app.router.routes if route.matches(scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in getattr(route, "methods", ())})
+
+
+def _of_parameters(error: RequestValidationError | WebSocketRequestValidationError) -> Problem:
+    return Problem.of_fields([_wrong_parameter(each) for each in error.errors()])
+
+
+def _wrong_parameter(found: Mapping[str, Any]) -> Wrong:
+    name = path(found["loc"][1:])
+    words = str(found.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
+    return Wrong(name, "invalid_field", "is not acceptable", words or PARAMETERS.get(name))

@@ -39,9 +39,15 @@ class AssetBook:
     def require_chain(self, chain_id: int) -> ChainId:
         """Return the chain, or raise an unknown_chain Problem."""
         if chain_id not in self.chains:
-            allowed = ", ".join(map(str, self.chains))
-            raise Problem.of_field("chain_id", "is not known", allowed, "unknown_chain")
+            raise self._unknown_chain("chain_id")
         return ChainId(chain_id)
+
+    def named_chain(self, text: str, field: str) -> ChainId:
+        """Return the chain a text names by its number, or raise an unknown_chain Problem."""
+        for chain_id in self.chains:
+            if text == str(chain_id):
+                return ChainId(chain_id)
+        raise self._unknown_chain(field)
 
     def find(self, text: str, chain_id: int | None, field: str, *, coin: bool = False) -> Token:
         """Return the token a text names, or raise a Problem about `field`.
@@ -71,6 +77,10 @@ class AssetBook:
         """A symbol without a chain will do where one chain only runs."""
         chain = self.chains[0] if chain_id is None and len(self.chains) == 1 else chain_id
         return self._by_text.get(f"{chain}/{text.upper()}")
+
+    def _unknown_chain(self, field: str) -> Problem:
+        allowed = ", ".join(map(str, self.chains))
+        return Problem.of_field(field, "is not known", allowed, "unknown_chain")
 
     def _unknown(self, text: str, chain_id: int | None, field: str) -> Problem:
         if chain_id is None and ":" not in text and "/" not in text:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serve_app.cli_common import facts, session_of
+from serve_app.cli_common import facts, session_of, writable
 
 
 def chaos(
@@ -45,6 +45,7 @@ def chaos(
     from serve_app.chaos import rivals as contest
     from serve_app.chaos.run import Wish, met, run_chaos
 
+    writable(json_file)
     began = time.monotonic()
 
     def report(text: str) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -83,10 +86,47 @@ def mint(
     return tokens.mint(name, role, ttl_s, strategies)
 
 
+def address(*parts: str) -> str:
+    """Return a path of the interface; what somebody typed is one part of it, whatever it holds."""
+    from urllib.parse import quote
+
+    for part in parts:
+        if part.strip(". ") == "" or "/" in part:
+            raise Failure(f"'{part}' names nothing")
+    return "/v1/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in parts)
+
+
+def writable(file: Path | None) -> None:
+    """Fail before the work is done rather than after it where its result cannot be written."""
+    if file is None:
+        return
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise Failure(f"--json {file} cannot be written: {error.strerror}") from None
+
+
 def session_of(context: typer.Context) -> Session:
     """Return what the root command was told."""
     found = context.obj
     return found if isinstance(found, Session) else Session()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Say what is going on: a line that changes on a terminal, lines elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    began = time.monotonic()
+    if not console.is_terminal:
+        yield lambda text: typer.echo(f"{time.monotonic() - began:6.1f} s  {text}", err=True)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as line:
+        task = line.add_task("starting")
+        yield lambda text: line.update(task, description=text)
 
 
 def show(answer: Any, as_json: bool, text: Callable[[], None]) -> None:
@@ -133,6 +173,12 @@ def quantity(amount: Mapping[str, Any] | None) -> str:
     if amount["amount"] is None:
         return f"{amount['units']} units of {amount['asset']}"
     return f"{amount['amount']} {amount['symbol']}"
+
+
+def weighed(choice: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what became of every bridge that was weighed for a transfer, a line each."""
+    for each in choice["alternatives"]:
+        yield f"{each['bridge']} {each['mode']}".strip() + f": {each['verdict']}"
 
 
 def moment(millis: int | None) -> str:

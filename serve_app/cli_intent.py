@@ -12,6 +12,7 @@ import typer
 from serve_app.cli_common import (
     Failure,
     JsonFlag,
+    address,
     facts,
     moment,
     quantity,
@@ -37,8 +38,14 @@ ENDINGS: Final = frozenset(
 )
 
 
-Kind = Annotated[str | None, typer.Option("--type", help="ACQUIRE, DISPOSE, LIQUIDATE, REBALANCE.")]
+Kind = Annotated[
+    str | None, typer.Option("--type", help="ACQUIRE, DISPOSE, LIQUIDATE, REBALANCE, BRIDGE.")
+]
 Chain = Annotated[int | None, typer.Option(help="Chain id: 1 or 42161.")]
+ToChain = Annotated[int | None, typer.Option(help="For BRIDGE: where to.")]
+BridgeBy = Annotated[
+    str | None, typer.Option(help="For BRIDGE: best, cheapest, fastest or safest.")
+]
 Sell = Annotated[str | None, typer.Option(help="What is given: a symbol or CAIP-19.")]
 Buy = Annotated[str | None, typer.Option(help="What is wanted.")]
 AmountText = Annotated[
@@ -67,6 +74,7 @@ def submit(
     context: typer.Context,
     kind: Kind = None,
     chain: Chain = None,
+    to_chain: ToChain = None,
     sell: Sell = None,
     buy: Buy = None,
     amount: AmountText = None,
@@ -80,6 +88,7 @@ def submit(
     limit_price: LimitPrice = None,
     max_gas: MaxGas = None,
     venue: Venues = None,
+    bridge_by: BridgeBy = None,
     twap: Twap = None,
     catch_up: CatchUp = None,
     note: Note = None,
@@ -98,18 +107,22 @@ def submit(
         "limit_price": limit_price,
         "max_gas": max_gas,
         "venues": venue,
+        "bridge_by": bridge_by,
         "style": "twap" if twap else None,
         "schedule": _given({"slices": twap, "catch_up": catch_up}),
     }
     asked: dict[str, Any] = {
         "type": kind.upper() if kind else None,
         "chain_id": chain,
+        "to_chain_id": to_chain,
         "sell": sell,
         "buy": buy,
     }
     asked |= {"amount": amount, "units": units, "side": side, "tolerance": tolerance}
     asked |= {"strategy_id": strategy, "note": note, "targets": [*map(_target, target or [])]}
-    body = _from_file(file) if file else _given(asked | {"constraints": _given(constraints)})
+    body = _given(asked | {"constraints": _given(constraints)})
+    if file:
+        body = _from_file(file, body)
     with session_of(context).client() as client:
         answer = client.submit(body, key)
         if watch:
@@ -123,7 +136,7 @@ def submit(
 def show_intent(context: typer.Context, intent_id: str, as_json: JsonFlag = False) -> None:
     """Show an intent, its steps and its transactions."""
     with session_of(context).client() as client:
-        answer = client.get(f"/v1/intents/{intent_id}")
+        answer = client.get(address("intents", intent_id))
     show(answer, as_json, lambda: _print_intent(answer))
 
 
@@ -177,7 +190,7 @@ def list_intents(
 def cancel(context: typer.Context, intent_id: str, as_json: JsonFlag = False) -> None:
     """Stop an intent: nothing more begins, what is in flight is settled."""
     with session_of(context).client() as client:
-        answer = client.delete(f"/v1/intents/{intent_id}")
+        answer = client.delete(address("intents", intent_id))
     show(answer, as_json, lambda: typer.echo(f"{answer['id']} {answer['state']}"))
 
 
@@ -195,7 +208,7 @@ def why(
 ) -> None:
     """Say everything that an intent or a transaction came from and led to."""
     with session_of(context).client() as client:
-        answer = client.get(f"/v1/why/{reference}")
+        answer = client.get(address("why", reference))
 
     def text() -> None:
         typer.echo(f"{answer['id']}: {answer['wanted']}")
@@ -210,7 +223,7 @@ def why(
 
 def _follow(client: Any, intent_id: str, as_json: bool) -> None:
     """Print what has happened, then what happens, until the intent's last event."""
-    story = client.get(f"/v1/intents/{intent_id}/why")
+    story = client.get(address("intents", intent_id, "why"))
     last = 0
     for event in story["events"]:
         _print_event(event, as_json)
@@ -290,12 +303,15 @@ def _target(text: str) -> dict[str, str]:
     return {"asset": asset, "weight": weight}
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _from_file(file: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
+    if beside:
+        raise Failure(f"--file is the whole intent: say {', '.join(beside)} there")
     try:
         body = json.loads(file.read_text())
-    except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise Failure(f"{file} cannot be read: {why}") from None
+    except (ValueError, RecursionError) as error:
         raise Failure(f"{file} is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise Failure(f"{file} does not hold one JSON object")

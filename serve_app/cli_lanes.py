@@ -7,10 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from serve_app.cli_common import JsonFlag, quantity, session_of, show, table
+from serve_app.cli_common import JsonFlag, address, quantity, session_of, show, table
 
-lane_app = typer.Typer(help="The accounts that trade; resume one that stopped.")
-attempts_app = typer.Typer(help="Transactions that are not final; decide about a lost one.")
+lane_app = typer.Typer(
+    help="The accounts that trade; resume one that stopped.", no_args_is_help=True
+)
+attempts_app = typer.Typer(
+    help="Transactions that are not final; decide about a lost one.", no_args_is_help=True
+)
 
 Note = Annotated[str, typer.Option(help="Kept in the journal with your name.")]
 
@@ -37,7 +41,8 @@ def resume(
     """Let a breached account go on with what the chain said it held."""
     with session_of(context).client() as client:
         answer = client.post(
-            f"/v1/lanes/{chain_id}/{account}/resume", {"note": note, "strategy_id": strategy}
+            address("lanes", str(chain_id), account, "resume"),
+            {"note": note, "strategy_id": strategy},
         )
     said = ", ".join(quantity(each) for each in answer["corrections"])
     show(answer, as_json, lambda: typer.echo(f"resumed; the books were corrected by {said}"))
@@ -51,7 +56,7 @@ def list_attempts(
 ) -> None:
     """Show transactions that are not final, by account and nonce."""
     with session_of(context).client() as client:
-        answer = client.get("/v1/attempts", state=state)
+        answer = client.get("/v1/attempts", state=state.upper() if state else None)
     rows = (_row(each) for each in answer["attempts"])
     heads = ("id", "chain", "account", "nonce", "purpose", "state", "detail")
     show(answer, as_json, lambda: table(heads, rows))
@@ -61,7 +66,7 @@ def list_attempts(
 def show_attempt(context: typer.Context, attempt_id: str, as_json: JsonFlag = False) -> None:
     """Show one transaction with everything that happened to it."""
     with session_of(context).client() as client:
-        answer = client.get(f"/v1/attempts/{attempt_id}")
+        answer = client.get(address("attempts", attempt_id))
     show(answer, as_json, lambda: _print_story(answer))
 
 
@@ -80,7 +85,7 @@ def resolve(
     decision = "never_landed" if never_landed else "look_again"
     with session_of(context).client() as client:
         answer = client.post(
-            f"/v1/attempts/{attempt_id}/resolve", {"decision": decision, "note": note}
+            address("attempts", attempt_id, "resolve"), {"decision": decision, "note": note}
         )
     show(answer, as_json, lambda: typer.echo(f"{answer['id']} is {answer['state']}"))
 

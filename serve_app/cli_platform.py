@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from serve_app.cli_common import Failure, JsonFlag, facts, mint, session_of, show, table
+from serve_app.cli_common import (
+    Failure,
+    JsonFlag,
+    facts,
+    mint,
+    progress,
+    session_of,
+    show,
+    table,
+    writable,
+)
 from serve_app.cli_risk import loudly, print_halts
 
 
@@ -25,7 +32,7 @@ def up(
     from serve_app import platform
 
     settings = session_of(context).settings()
-    with _progress() as report:
+    with progress() as report:
         endpoints = platform.up(settings, foreground, report)
     show(endpoints, as_json, lambda: _print_endpoints(endpoints))
 
@@ -35,7 +42,7 @@ def down(context: typer.Context, as_json: JsonFlag = False) -> None:
     from serve_app import platform
 
     settings = session_of(context).settings()
-    with _progress() as report:
+    with progress() as report:
         stopped = platform.down(settings, report)
     show({"stopped": stopped}, as_json, lambda: typer.echo("stopped" if stopped else "not running"))
 
@@ -106,6 +113,7 @@ def demo(
     wanted = known if what == "all" else {name: known[name] for name in known if name == what}
     if not wanted:
         raise Failure(f"no such demonstration: {what}; there are {', '.join(known)} and all")
+    writable(json_file)
     code = run_demos(session_of(context).settings(), wanted, json_file)
     if code:
         raise typer.Exit(code)
@@ -123,31 +131,23 @@ def token(
 ) -> None:
     """Make a token for the HTTP interface."""
     import getpass
+    import re
 
     from serve_app.auth import Role
+    from serve_app.schemas import NAME, NAME_IN_WORDS
 
     if role.upper() not in Role.__members__:
         raise Failure(f"--role {role} is not one of: viewer, trader, risk, admin")
-    holder = name or getpass.getuser()
+    holder = getpass.getuser() if name is None else name
+    if not holder.strip() or not holder.isprintable() or len(holder) > 64:
+        raise Failure("--name takes 1..64 printable characters")
+    if not all(re.fullmatch(NAME, each) for each in strategy or []):
+        raise Failure(f"--strategy takes {NAME_IN_WORDS}")
     text = mint(
         session_of(context).settings(), holder, Role[role.upper()], hours * 3_600, strategy or None
     )
     answer = {"token": text, "name": holder, "role": role.lower(), "hours": hours}
     show(answer, as_json, lambda: typer.echo(text))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Say what is going on: a line that changes on a terminal, lines elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    began = time.monotonic()
-    if not console.is_terminal:
-        yield lambda text: typer.echo(f"{time.monotonic() - began:6.1f} s  {text}", err=True)
-        return
-    with console.status("starting") as line:
-        yield lambda text: line.update(f"{text} ({time.monotonic() - began:.0f} s)")
 
 
 def _print_endpoints(endpoints: dict[str, Any]) -> None:

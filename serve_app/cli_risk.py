@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import typer
 
-from serve_app.cli_common import Failure, JsonFlag, moment, session_of, show, table
+from serve_app.cli_common import Failure, JsonFlag, address, moment, session_of, show, table
 
-halt_app = typer.Typer(help="Stop an intent, a strategy, a chain or everything, now.")
-limits_app = typer.Typer(help="Show, set and remove limits and allow-lists.")
+halt_app = typer.Typer(
+    help="Stop an intent, a strategy, a chain or everything, now.", no_args_is_help=True
+)
+limits_app = typer.Typer(help="Show, set and remove limits and allow-lists.", no_args_is_help=True)
 MILLION: Final = 10**6
 """Values are kept in millionths of a dollar, the smallest units of USDC."""
 
@@ -84,7 +86,7 @@ def release(
 ) -> None:
     """Let go on what a halt stopped, in your name; needs the role risk."""
     with session_of(context).client() as client:
-        answer = client.delete(f"/v1/halts/{quote(halt_id, safe='')}?why={quote(why)}")
+        answer = client.delete(f"{address('halts', halt_id)}?why={quote(why)}")
     words = f"released {_what(answer)}, by {answer['released_by']}"
     show(answer, as_json, lambda: typer.echo(words))
 
@@ -153,7 +155,7 @@ def set_limit(
 def remove_limit(context: typer.Context, name: str, as_json: JsonFlag = False) -> None:
     """Remove a limit. Needs the role risk."""
     with session_of(context).client() as client:
-        answer = client.delete(f"/v1/limits/{quote(name, safe='')}")
+        answer = client.delete(address("limits", name))
     show(answer, as_json, lambda: typer.echo(f"removed {name}"))
 
 

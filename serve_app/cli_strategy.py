@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from serve_app.cli_common import Failure, JsonFlag, moment, session_of, show, table
+from serve_app.cli_common import Failure, JsonFlag, address, moment, session_of, show, table
 
-strategy_app = typer.Typer(help="List, start, pause, resume and stop strategies.")
+strategy_app = typer.Typer(
+    help="List, start, pause, resume and stop strategies.", no_args_is_help=True
+)
 
 
 @strategy_app.command(name="list")
@@ -88,7 +90,7 @@ def stop(context: typer.Context, strategy_id: str, as_json: JsonFlag = False) ->
 
 def _change(context: typer.Context, strategy_id: str, change: str, as_json: bool) -> None:
     with session_of(context).client() as client:
-        answer = client.post(f"/v1/strategies/{strategy_id}/{change}", {})
+        answer = client.post(address("strategies", strategy_id, change), {})
     _say(answer, as_json)
 
 

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from serve_app.cli_common import JsonFlag, moment, quantity, session_of, show, table
+from serve_app.cli_common import (
+    JsonFlag,
+    address,
+    moment,
+    quantity,
+    session_of,
+    show,
+    table,
+    weighed,
+)
 
 transfers_app = typer.Typer(
     help="Show money on its way between chains.", invoke_without_command=True
@@ -20,7 +29,8 @@ def transfers(
     strategy: Annotated[str | None, typer.Option(help="Only this strategy's.")] = None,
     bridge: Annotated[str | None, typer.Option(help="Only by this bridge.")] = None,
     chain: Annotated[int | None, typer.Option(help="Only with an end on this chain.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, 1 to 200.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List transfers between chains, newest first."""
@@ -28,7 +38,12 @@ def transfers(
         return
     with session_of(context).client() as client:
         answer = client.get(
-            "/v1/transfers", strategy_id=strategy, bridge=bridge, chain_id=chain, limit=limit
+            "/v1/transfers",
+            strategy_id=strategy,
+            bridge=bridge,
+            chain_id=chain,
+            limit=limit,
+            cursor=cursor,
         )
 
     def text() -> None:
@@ -49,6 +64,8 @@ def transfers(
                 for each in answer["transfers"]
             ),
         )
+        if answer["next"]:
+            typer.echo(f"more: --cursor {answer['next']}")
 
     show(answer, as_json, text)
 
@@ -57,7 +74,7 @@ def transfers(
 def show_transfer(context: typer.Context, transfer_id: str, as_json: JsonFlag = False) -> None:
     """Show one transfer: why this bridge, where it is, and everything that happened."""
     with session_of(context).client() as client:
-        answer = client.get(f"/v1/transfers/{transfer_id}")
+        answer = client.get(address("transfers", transfer_id))
     show(answer, as_json, lambda: _print(answer))
 
 
@@ -70,7 +87,7 @@ def release(
 ) -> None:
     """Let the platform go on with a transfer that waits for a person."""
     with session_of(context).client() as client:
-        answer = client.post(f"/v1/transfers/{transfer_id}/release", {"why": why})
+        answer = client.post(address("transfers", transfer_id, "release"), {"why": why})
     show(answer, as_json, lambda: typer.echo(f"{answer['id']} {_state(answer)}"))
 
 
@@ -80,8 +97,8 @@ def _print(answer: Mapping[str, Any]) -> None:
         f"{answer['to_chain']} by {answer['bridge']}: {_state(answer)}"
     )
     typer.echo(f"why: {answer['choice']['reason']}")
-    for each in answer["choice"]["alternatives"]:
-        typer.echo(f"  {each['bridge']} {each['mode']}: {each['verdict']}")
+    for words in weighed(answer["choice"]):
+        typer.echo(f"  {words}")
     start = answer["planned_at"]
     for event in answer["timeline"]:
         typer.echo(f"{(event['at'] - start) / 1_000:9.1f} s  {event['words']}")

@@ -20,7 +20,7 @@ from sep_ray.intent.intent import (
     checked,
 )
 from sep_ray.kernel.clock import Millis
-from sep_ray.kernel.units import ChainId, Ppm, Token
+from sep_ray.kernel.units import MAX_UINT256, ChainId, Ppm, Token
 from serve_app.assets import AssetBook, ppm, units_of
 from serve_app.problems import Problem
 from serve_app.schemas import CATCH_UPS, STYLES, ConstraintsBody, IntentBody, TargetBody
@@ -175,4 +175,6 @@ def _limit(price: str | None, sell: Token | None, buy: Token | None) -> Limit | 
     numerator = int(whole + part) * 10**buy.decimals
     denominator = 10 ** (sell.decimals + len(part))
     common = gcd(numerator, denominator)
+    if not 0 < numerator // common <= MAX_UINT256:
+        raise Problem.of_field("constraints.limit_price", "is out of range", "above 0, below 2^256")
     return Limit(numerator=numerator // common, denominator=denominator // common)

@@ -13,7 +13,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sep_ray import __version__
 from sep_ray.devnet.moving import MovingMarket
@@ -23,6 +22,7 @@ from sep_ray.kernel.units import ChainId
 from sep_ray.settings import Settings
 from serve_app import demo_plan as plan
 from serve_app.auth import Role, Tokens, token_secret
+from serve_app.cli_common import progress
 from serve_app.client import ApiProblem, Client
 from serve_app.demo_report import intents_table, portfolio_table, queue_table
 from serve_app.platform import down, status, up
@@ -54,12 +54,8 @@ def run_demos(
     began = time.monotonic()
     mine = not status(settings)["running"]
     results: dict[str, dict[str, Any]] = {}
-    with _progress(console) as progress:
-        task = progress.add_task("starting the platform")
-
-        def report(text: str) -> None:
-            progress.update(task, description=text)
-
+    with progress() as report:
+        report("starting the platform")
         endpoints = up(settings, False, report)
         ready = time.monotonic()
         try:
@@ -318,12 +314,6 @@ def wide_console() -> Console:
     """Return the terminal, or wide enough lines where the output goes to a file."""
     console = Console()
     return console if console.is_terminal else Console(width=FILE_WIDTH)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    )
 
 
 def print_trades(console: Console, result: Mapping[str, Any]) -> None:

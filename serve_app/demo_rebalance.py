@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sep_ray.kernel.errors import Transient
+from serve_app.cli_common import weighed
 from serve_app.demo import ENDED, POLL_S, Demo, available, versions
 from serve_app.demo_report import CHAIN_NAMES
 from serve_app.route_check import in_words
@@ -147,8 +148,8 @@ def print_walkthrough(console: Console, result: Mapping[str, Any]) -> None:
         console.print(_steps_table(number, run))
         for transfer in run["transfers"]:
             console.print(f"{transfer['bridge']}: {transfer['choice']['reason']}")
-            for each in transfer["choice"]["alternatives"]:
-                console.print(f"  {each['bridge']} {each['mode']}: {each['verdict']}")
+            for words in weighed(transfer["choice"]):
+                console.print(f"  {words}", markup=False)
         shares = ", ".join(f"{name} {Decimal(w):.2%}" for name, w in run["weights"].items())
         console.print(f"weights: {shares}")
         off = len(run["ledger_check"]["mismatches"])

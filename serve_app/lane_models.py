@@ -7,10 +7,10 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field
 
 from serve_app.answers import AmountAnswer, Answer, EventAnswer
-from serve_app.schemas import Body, StrategyName
+from serve_app.schemas import PRINTABLE, Body, StrategyName
 
 _ID: Final = "01990000-0000-7000-8000-000000000000"
-Note = Annotated[str, Field(min_length=3, max_length=500)]
+Note = Annotated[str, Field(min_length=3, max_length=500, pattern=PRINTABLE)]
 
 
 class ResumeBody(Body):

@@ -17,7 +17,7 @@ from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import NATIVE, Asset, ChainId
 from sep_ray.portfolio.events import LaneResumed, LedgerBreached
 from serve_app.answers import AmountAnswer, EventAnswer
-from serve_app.asking import Asked, Caller, body_of, id_of, known_query
+from serve_app.asking import Asked, Caller, body_of, id_of
 from serve_app.auth import Principal
 from serve_app.explain import Teller
 from serve_app.lane_models import (
@@ -69,9 +69,7 @@ async def resume(
     """Let a breached account go on with what the chain said it held; the books are corrected."""
     _whole_platform(principal)
     body = await body_of(request, ResumeBody)
-    if not chain_id.isdecimal():
-        raise Problem("not_found", f"no chain {chain_id[:20]}")
-    parts.book.require_chain(int(chain_id))
+    parts.book.named_chain(chain_id, "chain_id")
     decision = LaneResumed(principal=principal.name, note=body.note, strategy_id=body.strategy_id)
     changed = await resume_lane(
         parts.store, parts.clock, ChainId(int(chain_id)), account.lower(), decision
@@ -83,13 +81,11 @@ async def resume(
 
 
 async def list_attempts(
-    request: Request,
     parts: Asked,
     principal: Caller,
     state: Annotated[AttemptStatus | None, Query()] = None,
 ) -> Response:
     """Transactions that are not final yet, by account and nonce."""
-    known_query(request, "state")
     _whole_platform(principal)
     found, unread = await _lanes(parts)
     live = await asyncio.gather(

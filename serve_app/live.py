@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import WebSocket
+from typing import Annotated
+
+from fastapi import Query, WebSocket
 
 from serve_app.asking import Asked, Caller, id_of
+from serve_app.explain import SENTENCES
+from serve_app.problems import Problem
 from serve_app.stream import Client, Hub, Wanted
 
 PROTOCOL = "sep.v1"
+EVENTS = frozenset(event.__name__ for event in SENTENCES)
 
 
 async def live_events(
     socket: WebSocket,
     parts: Asked,
     principal: Caller,
-    after: int | None = None,
-    last_event_id: int | None = None,
+    after: Annotated[int | None, Query(ge=0)] = None,
+    last_event_id: Annotated[int | None, Query(ge=0)] = None,
     intent_id: str | None = None,
     type: str | None = None,
 ) -> None:
@@ -24,6 +29,9 @@ async def live_events(
     `intent_id` and `type` (names of events, by commas) choose among them.
     """
     hub: Hub = socket.app.state.hub
+    strange = sorted(set(type.split(",")) - EVENTS) if type else []
+    if strange:
+        raise Problem.of_field("type", "is no kind of event", "such as IntentCompleted, StepFilled")
     wanted = Wanted(
         intent_id=id_of(intent_id, "intent") if intent_id else None,
         kinds=frozenset(type.split(",")) if type else None,

@@ -13,7 +13,7 @@ from sep_ray.kernel.ids import derived_id
 from sep_ray.kernel.units import Amount, ChainId
 from sep_ray.portfolio.events import FundsAllocated
 from serve_app.answers import AllocationAnswer, CheckAnswer, Mismatch, PortfolioAnswer
-from serve_app.asking import Asked, Caller, body_of, known_query
+from serve_app.asking import Asked, Caller, body_of
 from serve_app.assets import units_of
 from serve_app.commands import move_funds
 from serve_app.convert import to_intent
@@ -26,14 +26,12 @@ from serve_app.submit import idempotency_key
 
 
 async def portfolio(
-    request: Request,
     parts: Asked,
     principal: Caller,
     strategy_id: Annotated[str | None, Query(max_length=64)] = None,
     check: Annotated[bool, Query(description="Compare the books with the chains")] = False,
 ) -> Response:
     """Where every unit is, by strategy, asset and bucket."""
-    known_query(request, "strategy_id", "check")
     if strategy_id is not None:
         principal.require_strategy(strategy_id)
     holdings = await parts.store.holdings(strategy_id)

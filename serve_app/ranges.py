@@ -68,15 +68,17 @@ def _allowed(field: FieldInfo) -> str | None:
             return ", ".join(map(str, get_args(inner)))
     low, high, counted = _bounds(metadata)
     noun = " entries" if get_origin(field.annotation) is list else " characters"
-    both = f"{_text(low)}..{_text(high)}"
-    return None if both == ".." else both + (noun if counted else "")
+    if high is None:
+        return None if low is None else f"{low} or more"
+    return f"{_text(low)}..{_text(high)}" + (noun if counted else "")
 
 
 def _metadata(field: FieldInfo) -> Iterator[Any]:
     """Yield a field's constraints, also those that stand inside `Annotated[...] | None`."""
     yield field
     yield from field.metadata
-    for inner in get_args(field.annotation):
+    united = get_origin(field.annotation) in (Union, types.UnionType)
+    for inner in get_args(field.annotation) if united else ():
         if get_origin(inner) is Annotated:
             for each in get_args(inner)[1:]:
                 yield each

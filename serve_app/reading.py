@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeVar
 
@@ -35,6 +36,8 @@ _DETAILS: Final = {
     "dict_type": "must be an object",
     "too_long": "has too many entries",
     "too_short": "has too few entries",
+    "string_too_long": "is too long",
+    "string_too_short": "is too short",
 }
 
 
@@ -65,9 +68,26 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 def parse(model: type[B], body: bytes) -> B:
     """Return the body as its model, or raise a 400 or 422 Problem."""
     try:
-        return model.model_validate_json(body)
+        read = model.model_validate_json(body)
     except ValidationError as error:
         raise problem_of(model, error) from None
+    require_single_keys(body)
+    return read
+
+
+def require_single_keys(body: bytes) -> None:
+    """Raise a 400 Problem for an object that says a key twice: readers differ in which one counts.
+
+    The body has been read as its model, so that neither its depth nor its numbers do harm here.
+    """
+    json.loads(body, object_pairs_hook=_single)
+
+
+def _single(pairs: list[tuple[str, object]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise Problem("invalid_json", f"{twice[:80]} is said twice in one object")
 
 
 def problem_of(model: type[BaseModel], error: ValidationError) -> Problem:

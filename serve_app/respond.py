@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketState
 
 from sep_ray.adapters import metrics
 from sep_ray.intent.intent import InvalidIntent
@@ -51,6 +52,17 @@ async def problem_response(request: Request, error: Exception) -> Response:
     """Answer an exception raised below a route; the handler of every kind of exception."""
     problem, instance = noted(error, request.url.path)
     return Response(problem.body(instance), problem.status, problem.headers, media_type=MEDIA_TYPE)
+
+
+async def refuse_socket(socket: WebSocket, error: Exception) -> None:
+    """Refuse a WebSocket with a problem where the server can, else by its close."""
+    problem, instance = noted(error, socket.url.path)
+    opened = socket.application_state is not WebSocketState.CONNECTING
+    if opened or "websocket.http.response" not in socket.scope.get("extensions", {}):
+        await socket.close(1008, problem.detail[:100])
+        return
+    body, status, headers = problem.body(instance), problem.status, problem.headers
+    await socket.send_denial_response(Response(body, status, headers, media_type=MEDIA_TYPE))
 
 
 def json_response(answer: BaseModel, status: int = 200, **headers: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -15,7 +16,7 @@ from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy.codes import MEANING
 from sep_ray.policy.halts import Halt, HaltStatus, Scope
 from sep_ray.policy.limits import InvalidLimit, Kind, Limit, Listed, Subject, checked
-from serve_app.asking import Asked, Caller, body_of, id_of, known_query
+from serve_app.asking import Asked, Caller, body_of, id_of
 from serve_app.auth import Principal
 from serve_app.parts import Parts
 from serve_app.problems import Problem
@@ -31,6 +32,7 @@ from serve_app.risk_models import (
     limit_answer,
     scope_of,
 )
+from serve_app.schemas import NAME, NAME_IN_WORDS
 from serve_app.submit import idempotency_key
 
 MOST_HALTS: Final = 200
@@ -69,13 +71,11 @@ async def halt(request: Request, parts: Asked, principal: Caller) -> Response:
 
 
 async def halts(
-    request: Request,
     parts: Asked,
     _: Caller,
     released: Annotated[bool, Query(description="Also those that were released")] = False,
 ) -> Response:
     """Halts that stand, the oldest first; with `released` all, the newest first."""
-    known_query(request, "released")
     found = (
         await parts.store.newest_halts(MOST_HALTS) if released else await parts.store.active_halts()
     )
@@ -83,14 +83,12 @@ async def halts(
 
 
 async def release(
-    request: Request,
     halt_id: str,
     parts: Asked,
     principal: Caller,
     why: Annotated[str, Query(max_length=120)] = "",
 ) -> Response:
     """Let what a halt stopped go on; the release bears the name of whoever asks."""
-    known_query(request, "why")
     found = await _desk(parts).release(id_of(halt_id, "halt"), principal.name, why)
     if found is None:
         raise Problem("not_found", f"no halt {halt_id[:80]}")
@@ -121,7 +119,9 @@ async def set_limit(request: Request, parts: Asked, principal: Caller) -> Respon
         await _desk(parts).set_limit(checked(limit), principal.name)
     except InvalidLimit as error:
         raise Problem.of_field(
-            error.facts["field"], "is not acceptable", error.facts["allowed"]
+            error.facts["field"].removeprefix("subject."),
+            "is not acceptable",
+            error.facts["allowed"],
         ) from None
     return json_response(limit_answer(limit, None), 201, location=f"/v1/limits/{limit.id}")
 
@@ -147,12 +147,9 @@ async def _target(body: HaltBody, parts: Parts, principal: Principal) -> str:
             raise Problem("not_found", f"no intent {body.target}")
         return str(record.intent.id)
     if scope is Scope.CHAIN:
-        if not body.target.isdecimal():
-            raise Problem.of_field("target", "is not the number of a chain")
-        parts.book.require_chain(int(body.target))
-        return str(int(body.target))
-    if not body.target:
-        raise Problem.of_field("target", "names no strategy", "a strategy's id")
+        return str(parts.book.named_chain(body.target, "target"))
+    if not re.fullmatch(NAME, body.target):
+        raise Problem.of_field("target", "names no strategy", NAME_IN_WORDS)
     principal.require_strategy(body.target)
     return body.target
 

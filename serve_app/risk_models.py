@@ -14,8 +14,21 @@ from serve_app.schemas import Body, Bound, StrategyName, Text
 
 _ID: Final = "01990000-0000-7000-8000-000000000000"
 CODES: Final = "; ".join(f"{code.value}: {MEANING[code]}" for code in Denial)
-Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
-Selector = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{8}$")]
+Address = Annotated[
+    str,
+    Field(pattern=r"^0x[0-9a-fA-F]{40}$", json_schema_extra={"allowed": "0x and 40 hex digits"}),
+]
+Selector = Annotated[
+    str,
+    Field(pattern=r"^0x[0-9a-fA-F]{8}$", json_schema_extra={"allowed": "0x and 8 hex digits"}),
+]
+LimitName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        json_schema_extra={"allowed": "1..64 of a-z 0-9 . _ -, a letter or digit first"},
+    ),
+]
 
 
 class HaltBody(Body):
@@ -79,7 +92,7 @@ class LimitBody(Body):
         }
     )
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    id: LimitName
     kind: Literal["transaction", "window", "total", "position", "daily_loss", "drawdown", "list"]
     measure: Literal["value", "units", "gas", "count", "ppm", "members"] = Measure.VALUE.value
     amount: Bound = 0

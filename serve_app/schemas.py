@@ -24,6 +24,7 @@ from sep_ray.portfolio.ledger import TREASURY
 
 MAX_BATCH: Final = 1_000
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
+NAME_IN_WORDS: Final = "1..64 letters, digits and _ . : -, a letter or digit first"
 MAX_CODE: Final = 200_000
 _USUAL: Final = Constraints()
 _SCHEDULE: Final = Schedule()
@@ -51,17 +52,19 @@ Bound = Annotated[
 DecimalText = Annotated[
     str,
     Field(
-        pattern=r"^\d{1,78}(\.\d{1,40})?$",
+        pattern=r"^[0-9]{1,78}(\.[0-9]{1,40})?$",
         description="A decimal string in whole tokens",
         json_schema_extra={"allowed": 'a positive decimal string such as "1.5"'},
     ),
 ]
-Text = Annotated[str, Field(min_length=1, max_length=120)]
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""A note is printed on operators' terminals: nothing that steers one may stand in it."""
+Text = Annotated[str, Field(min_length=1, max_length=120, pattern=PRINTABLE)]
 StrategyName = Annotated[
     str,
     Field(
         pattern=NAME,
-        json_schema_extra={"allowed": "1..64 letters, digits and _ . : -, a letter or digit first"},
+        json_schema_extra={"allowed": NAME_IN_WORDS},
     ),
 ]
 
@@ -212,7 +215,7 @@ class IntentBody(Body):
         "0.005"
     )
     constraints: ConstraintsBody = Field(default_factory=lambda: _UNSAID)
-    note: Annotated[str, Field(max_length=MAX_NOTE)] = Field(
+    note: Annotated[str, Field(max_length=MAX_NOTE, pattern=PRINTABLE)] = Field(
         "", description="Why, in your own words; kept with the intent"
     )
 
@@ -255,7 +258,7 @@ class ReleaseBody(Body):
         json_schema_extra={"examples": [{"why": "the target is not paused any more"}]}
     )
 
-    why: Annotated[str, Field(min_length=1, max_length=MAX_NOTE)]
+    why: Annotated[str, Field(min_length=1, max_length=MAX_NOTE, pattern=PRINTABLE)]
 
 
 class StrategyBody(Body):

@@ -110,7 +110,8 @@ def _refused(error: Rejected) -> Problem:
         field = "source" if isinstance(error, BadStrategy) else "params"
     elif field != "id":
         field = f"params.{field}"
-    return Problem.of_field(str(field), error.message, error.facts.get("allowed"))
+    said = error.message.removeprefix(f"{error.facts.get('field')} ")
+    return Problem.of_field(str(field), said, error.facts.get("allowed"))
 
 
 def _try() -> int:

@@ -24,7 +24,7 @@ from serve_app.auth import Principal, authorized
 from serve_app.convert import to_intent
 from serve_app.parts import Parts
 from serve_app.problems import Problem, Wrong
-from serve_app.reading import Receive, parse, problem_of, read_body, wrongs
+from serve_app.reading import Receive, parse, problem_of, read_body, require_single_keys, wrongs
 from serve_app.respond import Send, noted, send_json, send_problem
 from serve_app.schemas import BatchBody, IntentBody
 
@@ -160,11 +160,15 @@ def key_reused(verdict: KeyReused) -> Problem:
 def read_batch(raw: bytes) -> Sequence[IntentBody | Problem]:
     """Return each intent of a batch, or what is wrong with it; raise when it is no batch."""
     try:
-        return BatchBody.model_validate_json(raw).intents
+        intents = BatchBody.model_validate_json(raw).intents
     except ValidationError as error:
         found = wrongs(BatchBody, error)
         if found is None or any(not wrong.field.startswith("intents[") for wrong in found):
             raise problem_of(BatchBody, error) from None
+    else:
+        require_single_keys(raw)
+        return intents
+    require_single_keys(raw)
     return [_item(item, place) for place, item in enumerate(from_json(raw)["intents"])]
 
 

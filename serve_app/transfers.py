@@ -17,7 +17,7 @@ from sep_ray.settlement.transfer import (
     evolve,
 )
 from serve_app.answers import EventAnswer
-from serve_app.asking import Asked, Caller, body_of, id_of, known_query
+from serve_app.asking import Asked, Caller, body_of, id_of
 from serve_app.assets import AssetBook
 from serve_app.explain import Teller
 from serve_app.intents import MAX_PAGE, within_scope
@@ -34,11 +34,9 @@ from serve_app.wire import event_facts
 
 TRIES: Final = 3
 """Times that a write is tried while the settlement writes there too."""
-_FILTERS: Final = ("strategy_id", "bridge", "chain_id", "limit", "cursor")
 
 
 async def list_transfers(
-    request: Request,
     parts: Asked,
     principal: Caller,
     strategy_id: Annotated[str | None, Query(max_length=64)] = None,
@@ -48,7 +46,8 @@ async def list_transfers(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     """Transfers between chains, newest first; `chain_id` is either end."""
-    known_query(request, *_FILTERS)
+    if chain_id is not None:
+        parts.book.require_chain(chain_id)
     wanted = TransferFilter(
         strategy_id=within_scope(principal, strategy_id), bridge=bridge, chain_id=chain_id
     )

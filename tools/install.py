@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -50,9 +51,14 @@ def run(*command: str | Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return this environment without another project's virtual environment in it."""
+    """Return this environment without another project's virtual environment in it.
+
+    The installer trusts what the system trusts, as pip does: behind a company's proxy, too.
+    """
+    paths = ssl.get_default_verify_paths()
+    trusted = {"UV_SYSTEM_CERTS": "true"} if paths.cafile or paths.capath else {}
     kept = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
-    return {**kept, "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
+    return {**trusted, **kept, "UV_LINK_MODE": os.environ.get("UV_LINK_MODE", "copy")}
 
 
 def install(venv: Path, *, train: bool) -> None:

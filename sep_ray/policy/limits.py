@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -147,7 +147,14 @@ def _list_faults(limit: Limit) -> Iterator[tuple[str, bool, str]]:
     count = len(limit.members)
     yield "members", count > MOST_MEMBERS or (count > 0 and not listing), f"0..{MOST_MEMBERS}"
     wrong = [member for member in sorted(limit.members) if not _is_member(limit.listed, member)]
-    yield "members", bool(wrong), f"not {wrong[0][:80]}" if wrong else ""
+    shape = _SHAPES.get(limit.listed, "0x and 40 lower-case hex digits")
+    yield "members", bool(wrong), f"{shape}; not {wrong[0][:80]}" if wrong else ""
+
+
+_SHAPES: Final[Mapping[Listed | None, str]] = {
+    Listed.SELECTORS: "0x and 8 lower-case hex digits",
+    Listed.ASSETS: "CAIP-19 assets",
+}
 
 
 def _is_member(listed: Listed | None, text: str) -> bool:

@@ -117,7 +117,8 @@ def _from_text(file: str, code: str) -> ModuleType:
 
 
 def _syntax(file: str, error: SyntaxError) -> str:
-    return f"{file}, line {error.lineno}: {error.msg}"
+    place = f", line {error.lineno}" if error.lineno is not None else ""
+    return f"{file}{place}: {error.msg}"
 
 
 def _line(error: Exception) -> str:

@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import queue
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from sep_ray.kernel.errors import Transient
+from sep_ray.adapters.memory import MemoryStore
+from sep_ray.kernel.clock import ManualClock
+from sep_ray.kernel.errors import Rejected, Transient
 from serve_app.auth import Role
 from serve_app.client import ApiProblem, Client
-from tests.fixtures.api import ACQUIRE, bench, listening
+from tests.fixtures.api import ACQUIRE, NOW, bench, listening
 
 
 async def submit(api, count):
@@ -75,21 +78,35 @@ async def test_every_role_may_watch(role):
 
 
 @pytest.mark.parametrize(
-    ("headers", "query"),
+    ("headers", "query", "code"),
     [
-        ({}, ""),
-        ({"Authorization": "Bearer nonsense"}, ""),
-        ({"Authorization": "Basic YTpi"}, ""),
-        (None, "?after=x"),
-        (None, "?intent_id=x"),
+        ({}, "", "unauthenticated"),
+        ({"Authorization": "Bearer nonsense"}, "", "token_invalid"),
+        ({"Authorization": "Basic YTpi"}, "", "unauthenticated"),
+        (None, "?after=x", "invalid_field"),
+        (None, "?after=-1", "invalid_field"),
+        (None, "?intent_id=x", "not_found"),
+        (None, "?type=IntentComplete", "invalid_field"),
+        (None, "?since=1", "invalid_field"),
     ],
 )
-async def test_what_is_no_good_request_for_a_stream_is_refused(headers, query):
+async def test_what_is_no_good_request_for_a_stream_is_refused(headers, query, code):
     async with bench() as api, listening(api.app) as url:
         sent = api.auth(Role.VIEWER) if headers is None else headers
         with pytest.raises(InvalidStatus) as refused:
             await connect(stream(url, query), additional_headers=sent)
-        assert refused.value.response.status_code == 403
+        said = json.loads(refused.value.response.body)
+        assert (said["code"], said["status"]) == (code, refused.value.response.status_code)
+
+
+async def test_rubbish_on_a_stream_does_no_harm():
+    async with bench() as api, listening(api.app) as url:
+        viewer = api.auth(Role.VIEWER)
+        async with connect(stream(url, "?after=0"), additional_headers=viewer) as socket:
+            for rubbish in ("{", b"\xff\x00", "x" * 100_000):
+                await socket.send(rubbish)
+            await submit(api, 1)
+            assert len(await received(socket, 1)) == 1
 
 
 async def test_a_restart_tells_clients_where_to_resume():
@@ -129,6 +146,43 @@ async def test_the_python_client_speaks_for_itself():
 
         kinds = await asyncio.to_thread(talk)
         assert kinds == ["IntentAccepted", "IntentCancelRequested"]
+
+
+async def test_the_python_client_goes_on_over_a_restart_of_the_service(unused_tcp_port):
+    store = MemoryStore(ManualClock(NOW))
+    wanted: queue.Queue[str] = queue.Queue()
+
+    def watch(token):
+        with Client(f"http://127.0.0.1:{unused_tcp_port}", token) as client:
+            for event in client.events(after=0):
+                wanted.put(event["type"])
+                if event["type"] == "IntentCancelRequested":
+                    return
+
+    async with bench(store) as api, listening(api.app, unused_tcp_port):
+        made = (await api.submit()).json()
+        watching = asyncio.create_task(asyncio.to_thread(watch, api.auth()["Authorization"][7:]))
+        assert await asyncio.to_thread(wanted.get, timeout=20) == "IntentAccepted"
+        await api.app.state.hub.close()
+    async with bench(store) as api, listening(api.app, unused_tcp_port):
+        await api.client.delete(made["href"], headers=api.auth())
+        await watching
+        assert await asyncio.to_thread(wanted.get, timeout=20) == "IntentCancelRequested"
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("ftp://x", "t"),
+        ("http://", "t"),
+        ("http://x:99999", "t"),
+        ("x", "t"),
+        ("http://x", "\u00fc"),
+    ],
+)
+def test_the_python_client_says_what_is_no_address_or_token(url, token):
+    with pytest.raises(Rejected):
+        Client(url, token)
 
 
 def test_the_python_client_says_that_nobody_is_there(unused_tcp_port):

@@ -14,10 +14,11 @@ from sep_ray.execution.attempt import (
     AttemptFinalized,
     AttemptIncluded,
     AttemptPrepared,
+    AttemptStatus,
     Inclusion,
 )
-from sep_ray.intent.intent import Side
-from sep_ray.intent.states import IntentCompleted, IntentDecomposed, Reason
+from sep_ray.intent.intent import IntentType, Side
+from sep_ray.intent.states import IntentCompleted, IntentDecomposed, Reason, Status
 from sep_ray.journal.records import Event
 from sep_ray.kernel.units import Asset
 from serve_app.assets import AssetBook
@@ -274,8 +275,10 @@ async def test_a_cursor_belongs_to_its_query():
         ("limit=0", "limit", "1..200"),
         ("limit=201", "limit", "1..200"),
         ("limit=x", "limit", "1..200"),
-        ("state=NOPE", "state", None),
-        ("type=TRADE", "type", None),
+        ("limit=1&limit=2", "limit", "one value"),
+        ("state=NOPE", "state", ", ".join(Status)),
+        ("type=TRADE", "type", ", ".join(IntentType)),
+        ("strategy_id=%00", "strategy_id", "no control characters"),
         ("chain_id=0", "chain_id", None),
         ("stat=ACCEPTED", "stat", None),
     ],
@@ -288,6 +291,42 @@ async def test_a_parameter_that_is_wrong_is_not_ignored(query, field, allowed):
         assert found["allowed"]
         if allowed:
             assert found["allowed"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "allowed"),
+    [
+        ("/v1/attempts?state=ACTIVE", "state", ", ".join(AttemptStatus)),
+        ("/v1/transfers?bridge=%1b", "bridge", "no control characters"),
+        ("/v1/transfers?limit=-1", "limit", "1..200"),
+        ("/v1/strategies/a%00b", "strategy_id", "no control characters"),
+        ("/v1/limits?page=2", "page", "none"),
+        ("/v1/whoami?role=admin", "role", "none"),
+    ],
+)
+async def test_every_list_knows_its_parameters(query, field, allowed):
+    async with bench() as api:
+        answer = await api.client.get(query, headers=api.auth(Role.VIEWER))
+        found = problem_of(answer, 422, "invalid_field")
+        assert (found["field"], found["allowed"]) == (field, allowed)
+
+
+@pytest.mark.parametrize("path", ["/v1/intents", "/v1/transfers"])
+async def test_a_chain_that_is_not_known_is_said_to_be(path):
+    async with bench() as api:
+        for chain_id in (7, 2**63, 10**30):
+            answer = await api.client.get(
+                f"{path}?chain_id={chain_id}", headers=api.auth(Role.VIEWER)
+            )
+            assert problem_of(answer, 422, "unknown_chain")["allowed"] == "1, 42161"
+
+
+async def test_what_may_be_done_at_a_path_is_said():
+    async with bench() as api:
+        for path, methods in (("/v1/intents", "GET, POST"), ("/v1/intents/x", "DELETE, GET")):
+            for method in ("PUT", "HEAD", "OPTIONS"):
+                answer = await api.client.request(method, path, headers=api.auth())
+                assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 async def test_cancelling_is_asked_for_once_and_ends_with_the_intent():

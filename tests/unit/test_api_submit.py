@@ -152,6 +152,7 @@ BAD = [
     ({"amount": "NaN"}, "invalid_field", "amount", None),
     ({"amount": ""}, "invalid_field", "amount", None),
     ({"amount": 1.5}, "invalid_field", "amount", None),
+    ({"amount": "\u0661\u0662"}, "invalid_field", "amount", None),
     ({"amount": "1" + "0" * 60}, "invalid_field", "amount", None),
     ({"amount": "9" * 100}, "invalid_field", "amount", None),
     ({"amount": None}, "missing_field", "amount", None),
@@ -218,6 +219,10 @@ BAD = [
     ({"strategy_id": "no spaces"}, "invalid_field", "strategy_id", None),
     ({"strategy_id": ""}, "invalid_field", "strategy_id", None),
     ({"note": "n" * 501}, "invalid_field", "note", "0..500 characters"),
+    ({"note": "\x1b[2J"}, "invalid_field", "note", "0..500 characters"),
+    ({"note": "a\0b"}, "invalid_field", "note", "0..500 characters"),
+    ({"chain_id": 0}, "invalid_field", "chain_id", "1 or more"),
+    ({"chain_id": 10**30}, "unknown_chain", "chain_id", "1, 42161"),
     ({"colour": "red"}, "unknown_field", "colour", None),
 ]
 
@@ -276,6 +281,7 @@ async def test_bad_targets(targets, field):
         (b"", {}, 400, "invalid_json"),
         (b"\xff\xfe", {}, 400, "invalid_json"),
         (b'{"type": "ACQUIRE", "units": NaN}', {}, 422, None),
+        (b'{"intents":' * 5_000, {}, 400, "invalid_json"),
         (b"[]", {}, 422, "invalid_field"),
         (b'"text"', {}, 422, "invalid_field"),
         (b"null", {}, 422, "invalid_field"),
@@ -290,6 +296,18 @@ async def test_bodies_that_are_no_submission(path, content, headers, status, cod
         sent = api.auth() | {"content-type": "application/json"} | headers
         answer = await api.client.post(path, content=content, headers=sent)
         problem_of(answer, status, code or answer.json()["code"])
+        assert await api.events() == ()
+
+
+@pytest.mark.parametrize("path", ["/v1/intents", "/v1/intents/batch", "/v1/plans"])
+async def test_a_key_that_is_said_twice_is_refused(path):
+    said = json.dumps(ACQUIRE)[:-1] + ', "amount": "1000"}'
+    body = f'{{"intents": [{said}]}}' if path.endswith("batch") else said
+    async with bench() as api:
+        sent = api.auth() | {"content-type": "application/json"}
+        answer = await api.client.post(path, content=body, headers=sent)
+        found = problem_of(answer, 400, "invalid_json")
+        assert found["detail"] == "amount is said twice in one object"
         assert await api.events() == ()
 
 

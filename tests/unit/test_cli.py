@@ -143,6 +143,15 @@ def test_everything_an_intent_can_say_can_be_said(sep, served):
     ]
 
 
+def test_a_bridge_intent_can_be_said(sep):
+    code, out, err = sep(
+        *("intent", "submit", "--type", "BRIDGE", "--chain", 1, "--to-chain", 42161),
+        *("--sell", "USDC", "--amount", "1", "--bridge-by", "fastest", "--json"),
+    )
+    assert code == 0, err
+    assert json.loads(sep("intent", "show", json.loads(out)["id"], "--json")[1])["type"] == "BRIDGE"
+
+
 def test_an_intent_from_a_file(sep, tmp_path):
     file = tmp_path / "intent.json"
     file.write_text(json.dumps(ACQUIRE))
@@ -280,6 +289,22 @@ def test_status_of_a_platform_elsewhere(sep):
         ([*SUBMIT, "WETH", "--amount", "1", "--window-ms", "5"], 1, "(60000..3600000)"),
         (["intent", "submit"], 1, "type is required (ACQUIRE"),
         (["intent", "submit", "--target", "WETH"], 1, "is not ASSET=WEIGHT"),
+        ([*SUBMIT, "WETH", "--amount", "1", "--key", "\u00fc"], 1, "visible ASCII characters"),
+        ([*SUBMIT, "WETH", "--amount", "1", "--file", "x"], 1, "--file is the whole intent"),
+        (["intent", "submit", "--file", "/dev/null"], 1, "is not JSON"),
+        (["intent", "show", ".."], 1, "'..' names nothing"),
+        (["intent", "show", ""], 1, "'' names nothing"),
+        (["intent", "show", "a/b"], 1, "'a/b' names nothing"),
+        (["intent", "list", "--chain", "7"], 1, "chain_id is not known (1, 42161)"),
+        (["attempts", "list", "--state", "lost"], 1, "NEEDS_OPERATOR"),
+        (["transfers", "--chain", "7"], 1, "chain_id is not known (1, 42161)"),
+        (["strategy", "stop", "a?c"], 1, "no strategy a?c"),
+        (["--url", "ftp://x", "intent", "list"], 1, "is not an address"),
+        (["--token", "\u00fc", "intent", "list"], 1, "visible ASCII characters"),
+        (["demo", "--json", "/nowhere/x.json"], 1, "cannot be written"),
+        (["chaos", "--json", "/nowhere/x.json"], 1, "cannot be written"),
+        (["token", "--name", ""], 1, "--name takes 1..64"),
+        (["token", "--strategy", ""], 1, "--strategy takes 1..64"),
         (["token", "--role", "god"], 1, "viewer, trader, risk, admin"),
         (["strategy", "start", "momentum", "--param", "x"], 1, "is not NAME=VALUE"),
     ],
