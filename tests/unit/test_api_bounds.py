@@ -1,10 +1,13 @@
-"""A replica that has too much to do says so, like all problems are said, and loses nothing."""
+"""What a replica refuses whatever it says: too much at once, and what may be read two ways."""
 
 import asyncio
+import json
+
+import pytest
 
 from sep_ray.adapters.memory import MemoryStore
 from sep_ray.kernel.clock import ManualClock
-from tests.fixtures.api import NOW, bench, problem_of
+from tests.fixtures.api import ACQUIRE, NOW, bench, problem_of
 
 
 class Waiting(MemoryStore):
@@ -38,3 +41,15 @@ async def test_p12_beyond_its_bound_a_replica_answers_429_and_health_still_answe
         assert [(await task).status_code for task in first] == [202] * 3
         assert (await api.submit()).status_code == 202
         assert len(await api.intents()) == 4
+
+
+@pytest.mark.parametrize("path", ["/v1/intents", "/v1/intents/batch", "/v1/plans"])
+async def test_a_key_that_is_said_twice_is_refused(path):
+    said = json.dumps(ACQUIRE)[:-1] + ', "amount": "1000"}'
+    body = f'{{"intents": [{said}]}}' if path.endswith("batch") else said
+    async with bench() as api:
+        sent = api.auth() | {"content-type": "application/json"}
+        answer = await api.client.post(path, content=body, headers=sent)
+        found = problem_of(answer, 400, "invalid_json")
+        assert found["detail"] == "amount is said twice in one object"
+        assert await api.events() == ()

@@ -299,18 +299,6 @@ async def test_bodies_that_are_no_submission(path, content, headers, status, cod
         assert await api.events() == ()
 
 
-@pytest.mark.parametrize("path", ["/v1/intents", "/v1/intents/batch", "/v1/plans"])
-async def test_a_key_that_is_said_twice_is_refused(path):
-    said = json.dumps(ACQUIRE)[:-1] + ', "amount": "1000"}'
-    body = f'{{"intents": [{said}]}}' if path.endswith("batch") else said
-    async with bench() as api:
-        sent = api.auth() | {"content-type": "application/json"}
-        answer = await api.client.post(path, content=body, headers=sent)
-        found = problem_of(answer, 400, "invalid_json")
-        assert found["detail"] == "amount is said twice in one object"
-        assert await api.events() == ()
-
-
 async def test_p12_a_body_without_a_length_is_cut_off_at_the_limit():
     async def endless():
         for _ in range(200):
