@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -46,7 +46,10 @@ class Settings(BaseSettings):
         description="an account with less coin is sent some by one of the others; 0: none is",
     )
     refuel_to_wei: int = Field(
-        200_000_000_000_000_000, ge=0, description="so much it has then, and who sends it keeps"
+        200_000_000_000_000_000,
+        ge=0,
+        validate_default=True,
+        description="so much it has then, and who sends it keeps",
     )
     keystore_file: Path | None = Field(
         None, description="encrypted key, or a folder with one for each lane; else a local chain's"
@@ -161,11 +164,13 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
 
-    @model_validator(mode="after")
-    def _refuelling(self) -> Self:
-        if self.refuel_to_wei < self.refuel_below_wei:
-            raise ValueError("refuel_to_wei must be at least refuel_below_wei")
-        return self
+    @field_validator("refuel_to_wei")
+    @classmethod
+    def _refuelled_enough(cls, wei: int, info: ValidationInfo) -> int:
+        least = info.data.get("refuel_below_wei", 0)
+        if wei < least:
+            raise ValueError(f"must be at least SEP_REFUEL_BELOW_WEI, {least}; it is {wei}")
+        return wei
 
     @property
     def netted(self) -> frozenset[str]:

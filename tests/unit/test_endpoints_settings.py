@@ -66,3 +66,10 @@ def test_figures_are_published_by_place_not_by_name():
         "endpoint_offences": 2,
     }
     assert "rpc.example" not in "".join(lines)
+
+
+@pytest.mark.parametrize("more", [{"refuel_to_wei": 5}, {"refuel_below_wei": 10**18}])
+def test_a_refuelling_that_would_leave_an_account_short_is_refused(more):
+    with pytest.raises(ValidationError, match=r"refuel_to_wei.*\n.*SEP_REFUEL_BELOW_WEI, \d+; it"):
+        settings("https://one", **more)
+    assert settings("https://one", refuel_below_wei=0, refuel_to_wei=0).refuel_to_wei == 0
