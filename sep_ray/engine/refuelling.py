@@ -3,8 +3,8 @@
 A refuelling is a transaction like any other: cleared by policy, journalled before it is sent, and
 booked from its receipt as a move between two of our accounts. Whose the coin is does not change.
 There is one at a time for each account that is short: the journal says so, whoever sent it.
-Both accounts must be led by one process, else two could give at once: an account whose lease another
-process holds waits until that one has an account with plenty, or loses the lease.
+Both accounts must be led by one process, else two could give at once: an account whose lease
+another process holds waits until that one has an account with plenty, or loses the lease.
 """
 
 from __future__ import annotations
