@@ -22,8 +22,8 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of te
 INTERRUPTED: Final = 130
 USAGE: Final = 2
 TOKEN_S: Final = 3_600
-WIDE: Final = 160
-"""Columns where there is no terminal to measure."""
+WIDE: Final = 10_000
+"""Columns where there is no terminal: nothing is folded, so that other programs find it whole."""
 
 
 class Failure(Exception):

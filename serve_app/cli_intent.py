@@ -256,7 +256,7 @@ def _print_intent(answer: Mapping[str, Any]) -> None:
             "state": answer["state"],
             "reason": answer["reason"],
             "detail": answer["detail"],
-            "queue": f"{answer['score']} by {answer['score_source']}: {answer['why']}"
+            "queue": f"{answer['score']:.3g} by {answer['score_source']}: {answer['why']}"
             if answer["score"] is not None
             else None,
             "sold": quantity(answer["sold"]),

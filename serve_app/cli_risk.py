@@ -147,7 +147,8 @@ def set_limit(
     sent = {key: each for key, each in body.items() if each is not None}
     with session_of(context).client() as client:
         answer = client.post("/v1/limits", sent)
-    words = f"{name}: {kind} of {_about(answer)}, at most {_most(answer)}"
+    most = _most(answer) if kind == "list" else f"at most {_most(answer)}"
+    words = f"{name}: {kind} of {_about(answer)}, {most}"
     show(answer, as_json, lambda: typer.echo(words))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,7 +57,8 @@ from sep_ray.intent.states import (
     IntentRejected,
     IntentReopened,
 )
-from sep_ray.journal.records import Recorded
+from sep_ray.journal.records import Event, Recorded
+from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import PPM, Asset
 from sep_ray.policy.book import LimitRemoved, LimitSet
 from sep_ray.policy.halts import Halt, HaltPlaced, HaltReleased, Mode, Scope
@@ -67,6 +69,7 @@ from sep_ray.portfolio.events import (
     LedgerBreached,
     SalesNetted,
 )
+from sep_ray.settlement.transfer import TransferPlanned
 from sep_ray.strategy.record import (
     StrategyPaused,
     StrategyResumed,
@@ -95,27 +98,60 @@ class Context:
         """Write units of what the step sells."""
         return quantity(self.book, self.sell, units)
 
+    def amount(self, asset: Asset, units: int) -> str:
+        """Write units of an asset."""
+        return quantity(self.book, asset, units)
+
     def into(self, units: int) -> str:
         """Write units of what the step buys."""
         return quantity(self.book, self.buy, units)
 
 
 class Teller:
-    """Says what events mean, remembering which pair each step trades."""
+    """Says what events mean, remembering which pair each step or transfer trades."""
 
     def __init__(self, book: AssetBook) -> None:
         self._book = book
         self._pairs: dict[str, Context] = {}
 
-    def words(self, row: Recorded) -> str:
-        """Say in one sentence what an event means; events of a stream are to come in order."""
-        if isinstance(row.event, StepCreated):
+    def lacks(self, row: Recorded) -> bool:
+        """Whether a row belongs to a step or transfer whose beginning was not seen."""
+        paired = row.stream_id.startswith(("step/", "transfer/"))
+        return paired and row.stream_id not in self._pairs and _pair(row.event) is None
+
+    def learn(self, row: Recorded) -> None:
+        """Remember the pair that a row tells of."""
+        if (pair := _pair(row.event)) is not None:
             if len(self._pairs) >= REMEMBERED:
                 self._pairs.clear()
-            pair = Context(self._book, row.event.step.sell, row.event.step.buy)
-            self._pairs[row.stream_id] = pair
+            self._pairs[row.stream_id] = Context(self._book, *pair)
+
+    def words(self, row: Recorded) -> str:
+        """Say in one sentence what an event means; events of a stream are to come in order."""
+        self.learn(row)
         say = SENTENCES[type(row.event)]
         return say(row.event, self._pairs.get(row.stream_id) or Context(self._book))
+
+
+def _pair(event: Event) -> tuple[Asset, Asset] | None:
+    """Return what the events of a stream give and get, where this one tells it."""
+    if isinstance(event, StepCreated):
+        return event.step.sell, event.step.buy
+    if isinstance(event, TransferPlanned):
+        return event.transfer.source, event.transfer.target
+    return None
+
+
+def readable(detail: str, book: AssetBook) -> str:
+    """Write "3000000 of CAIP-19" in whole tokens; other words, and unknown tokens, as they are."""
+
+    def written(found: re.Match[str]) -> str:
+        try:
+            return quantity(book, Asset.parse(found[2]), int(found[1]))
+        except Rejected:
+            return found[0]
+
+    return re.sub(r"(\d{1,78}) of (eip155:[0-9]+/[a-z0-9]+:\w+)", written, detail)
 
 
 def quantity(book: AssetBook, asset: Asset | None, units: int) -> str:
@@ -141,6 +177,9 @@ def wanted(intent: Intent, book: AssetBook) -> str:
             for target in intent.targets
         )
         return f"rebalance to {shares} on chain {intent.chain_id}"
+    if intent.type is IntentType.BRIDGE and intent.buy is not None:
+        moved = quantity(book, intent.sell, intent.amount or 0)
+        return f"move {moved} from chain {intent.chain_id} to {intent.buy.chain_id}"
     if intent.type is IntentType.LIQUIDATE:
         return f"sell all {sell} for {buy} on chain {intent.chain_id}"
     if intent.side is Side.SELL:
@@ -186,6 +225,9 @@ def _created(event: StepCreated, about: Context) -> str:
 
 
 def _trade(step: Step, book: AssetBook) -> str:
+    if step.sell.chain_id != step.buy.chain_id:
+        moved = quantity(book, step.sell, step.amount)
+        return f"move {moved} from chain {step.sell.chain_id} to {step.buy.chain_id}"
     if step.side is Side.SELL:
         return f"sell {quantity(book, step.sell, step.amount)} for {symbol(book, step.buy)}"
     return f"buy {quantity(book, step.buy, step.amount)} with {symbol(book, step.sell)}"
@@ -270,11 +312,6 @@ def _short(tx_hash: str) -> str:
 Say = Callable[[Any, Context], str]
 
 
-def _plain(say: Callable[[Any], str]) -> Say:
-    """Return a sentence that needs nothing beside its event."""
-    return lambda event, _: say(event)
-
-
 _HERE: Final[Mapping[type, Say]] = {
     IntentAccepted: _accepted,
     IntentDecomposed: _decomposed,
@@ -283,7 +320,9 @@ _HERE: Final[Mapping[type, Say]] = {
     IntentPartiallyCompleted: lambda e, _: f"A part was done; the rest ended by {e.reason.value}",
     IntentCancelled: lambda e, _: f"Stopped before anything was done: {e.reason.value}",
     IntentExpired: lambda e, _: f"The window closed before anything was done: {e.reason.value}",
-    IntentRejected: lambda e, _: f"Rejected, nothing was sent: {e.reason.value}; {e.detail}",
+    IntentRejected: lambda e, about: (
+        f"Rejected, nothing was sent: {e.reason.value}; {readable(e.detail, about.book)}"
+    ),
     IntentFailed: lambda e, _: f"Failed: {e.reason.value}; {e.detail}",
     IntentReopened: lambda e, _: (
         f"Block {_short(e.block_hash)} left the chain and a fill with it: this has not ended yet"
@@ -351,6 +390,6 @@ _HERE: Final[Mapping[type, Say]] = {
 }
 SENTENCES: Final[Mapping[type, Say]] = {
     **_HERE,
-    **{event: _plain(say) for event, say in explain_transfers.SENTENCES.items()},
+    **explain_transfers.SENTENCES,
 }
 """What every kind of event says of itself."""

@@ -85,17 +85,19 @@ async def why_intent(intent_id: str, parts: Asked, principal: Caller) -> Respons
 
 
 async def why(reference: str, parts: Asked, principal: Caller) -> Response:
-    """The same, by the id of an intent, a step or an attempt, or by a transaction's hash."""
+    """The same, by a transaction's hash or any id: an intent's, step's, attempt's, transfer's."""
     if _TX_HASH.fullmatch(reference):
         attempt = await parts.store.attempt_by_hash(reference.lower())
         if attempt is None:
             raise Problem("not_found", "no transaction of ours has this hash")
         return json_response(await _story(parts, principal, await _cause(parts, attempt)))
-    name = id_of(reference, "intent, step, attempt or transaction")
+    name = id_of(reference, "intent, step, attempt, transfer or transaction")
     if step := await parts.store.step(name):
         name = step.intent_id
     elif found := await parts.store.attempt(name):
         name = await _cause(parts, found)
+    elif transfer := await parts.store.transfer(name):
+        name = transfer.intent_id
     return json_response(await _story(parts, principal, name))
 
 

@@ -31,7 +31,7 @@ from serve_app.answers import (
     TransactionAnswer,
 )
 from serve_app.assets import AssetBook
-from serve_app.explain import wanted
+from serve_app.explain import readable, wanted
 from serve_app.transfer_answers import AlternativeAnswer, ChoiceAnswer
 
 _EXACT = Context(prec=200, traps=[Inexact])
@@ -71,7 +71,7 @@ def intent_answer(
         state=record.status.value,
         final=_is_final(record, attempts),
         reason=record.reason.value if record.reason else None,
-        detail=record.detail,
+        detail=readable(record.detail, book),
         wanted=wanted(intent, book),
         sell=str(intent.sell) if intent.sell else None,
         buy=str(intent.buy) if intent.buy else None,

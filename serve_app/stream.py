@@ -57,6 +57,9 @@ class Feed(Protocol):
     async def intent(self, intent_id: UUID) -> IntentRecord | None:
         """Return an intent."""
 
+    async def stream(self, stream_id: str) -> tuple[Recorded, ...]:
+        """Return all events of a stream, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -153,6 +156,13 @@ class Hub:
         """Give up a place."""
         self._clients.discard(client)
 
+    async def catch_up(self, rows: Sequence[Recorded], teller: Teller) -> None:
+        """Let a teller read the beginning of what began before it listened."""
+        for row in rows:
+            if teller.lacks(row):
+                for earlier in await self._feed.stream(row.stream_id):
+                    teller.learn(earlier)
+
     def render(self, row: Recorded, teller: Teller) -> Item:
         """Return an event as it is sent."""
         facts = event_facts(row, teller)
@@ -165,6 +175,7 @@ class Hub:
             await self._awake.wait()
             try:
                 rows = await self._feed.tail(self._seq, PAGE, WAIT_S)
+                await self.catch_up(rows, self._teller)
             except (SepError, OSError) as error:
                 log.warning("stream_waits", error=type(error).__name__, after=self._seq)
                 await asyncio.sleep(PAUSE_S)
@@ -284,6 +295,7 @@ class Client:
         """Send what the journal holds beyond the client's place, then join the live stream."""
         while (place := self._hub.join(self._seq)) is None:
             rows = await self._feed.tail(self._seq, PAGE, 0.0)
+            await self._hub.catch_up(rows, self._teller)
             await self._send([self._hub.render(row, self._teller) for row in rows])
         return place
 

@@ -79,7 +79,7 @@ def _trade(intent: Intent, facts: Facts) -> tuple[Swap, ...] | Refusal:
     if needed > available:
         return Refusal(
             reason=Reason.INSUFFICIENT_BALANCE,
-            detail=f"needs {needed} of {intent.sell}, {available} available",
+            detail=f"needs {needed} of {intent.sell}; there are {available} of {intent.sell}",
         )
     return (Swap(sell=intent.sell, buy=intent.buy, units=amount),)
 

@@ -7,13 +7,15 @@ import time
 
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.adapters.memory import MemoryStore
+from sep_ray.decomposition.step import StepFilled
 from sep_ray.kernel.clock import ManualClock, Millis
 from sep_ray.kernel.errors import Transient
 from serve_app.assets import AssetBook
 from serve_app.auth import Principal, Role
 from serve_app.stream import Client, Hub, Wanted
-from tests.fixtures.api import NOW
+from tests.fixtures.api import NOW, bench
 from tests.fixtures.records import a_submission, new_id
+from tests.unit.test_api_read import filled
 
 BOOK = AssetBook(TOKENS.values(), [1, 42161])
 EVERYTHING = Principal(name="v", role=Role.VIEWER, expires_at=Millis(NOW + 10**9))
@@ -94,6 +96,19 @@ async def test_replay_and_live_meet_without_gap_or_repetition():
                 await until(lambda: len(socket.sent) >= 3_600)
                 assert socket.seqs() == list(range(1, 3_601))
                 assert late.seqs() == list(range(3_401, 3_601))
+
+
+async def test_who_comes_late_reads_whole_tokens_too():
+    async with bench() as api:
+        await filled(api)
+        rows = await api.events()
+        filling = next(row.seq for row in rows if isinstance(row.event, StepFilled))
+        made = Hub(api.store, BOOK)
+        await made.start()
+        async with client(api.store, made, filling - 1) as (socket, _):
+            await until(lambda: socket.sent)
+        await made.close()
+        assert "3000 USDC sold, 0.999 WETH bought" in json.loads(socket.sent[0])["words"]
 
 
 async def test_the_journal_is_followed_only_while_somebody_listens():

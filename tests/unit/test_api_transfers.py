@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM
+from sep_ray.adapters.evm.addresses import ARBITRUM, BOOKS, ETHEREUM, TOKENS
 from sep_ray.intent.intent import BridgeBy, IntentType
 from sep_ray.kernel.units import ChainId
 from sep_ray.settlement.transfer import (
@@ -19,7 +19,9 @@ from sep_ray.settlement.transfer import (
     Waiting,
 )
 from sep_ray.settlement.weighed import Alternative, Choice
+from serve_app.assets import AssetBook
 from serve_app.auth import Role
+from serve_app.explain import readable
 from tests.fixtures.api import NOW, bench, problem_of
 from tests.fixtures.records import a_transfer, begin, commit, fold, then
 
@@ -37,8 +39,9 @@ CHOICE = Choice(
 )
 
 
-async def under_way(api):
-    transfer = replace(a_transfer(source=USDC, target=FAR_USDC, units=5_000_000), choice=CHOICE)
+async def under_way(api, **changes):
+    transfer = a_transfer(source=USDC, target=FAR_USDC, units=5_000_000)
+    transfer = replace(transfer, choice=CHOICE, **changes)
     first = begin(transfer)
     await api.store.commit(first)
     stands = fold(None, first.appends[0].events, NOW)
@@ -70,7 +73,27 @@ async def test_a_transfer_is_shown_with_its_choice_and_its_timeline():
         ]
         words = [each["words"] for each in shown["timeline"]]
         assert len(words) == 6
+        assert words[1] == "5 USDC are set aside for it"
+        assert words[3].startswith("5 USDC left the account")
         assert "waiting: fill" in words[-1]
+
+
+async def test_p14_why_of_a_transfer_is_its_intents_story():
+    asked = {"type": "BRIDGE", "chain_id": 1, "to_chain_id": 42161, "sell": "USDC", "amount": "5"}
+    async with bench() as api:
+        intent = await submitted(api, asked)
+        transfer = await under_way(api, intent_id=intent.id)
+        story = await api.client.get(f"/v1/why/{transfer.id}", headers=api.auth(Role.VIEWER))
+        assert story.json()["id"] == str(intent.id)
+        assert story.json()["wanted"] == "move 5 USDC from chain 1 to 42161"
+
+
+def test_a_refusal_speaks_of_whole_tokens():
+    book = AssetBook(TOKENS.values(), [1, 42161])
+    said = f"needs 2500000 of {USDC}; there are 0 of {USDC}"
+    assert readable(said, book) == "needs 2.5 USDC; there are 0 USDC"
+    for other in ("3 of eip155:9/erc20:0x00", "2 of 3 endpoints"):
+        assert readable(other, book) == other
 
 
 async def test_transfers_outside_the_scope_are_not_there():

@@ -281,7 +281,7 @@ def test_status_of_a_platform_elsewhere(sep):
         (["intent", "show", "nonsense"], 1, "no intent nonsense"),
         (["intent", "cancel", "nonsense"], 1, "no intent nonsense"),
         (["intent", "watch", "nonsense"], 1, "no intent nonsense"),
-        (["why", "nonsense"], 1, "no intent, step, attempt or transaction nonsense"),
+        (["why", "nonsense"], 1, "no intent, step, attempt, transfer or transaction nonsense"),
         ([*SUBMIT, "WETH", "--amount", "0"], 1, "amount is out of range (above 0"),
         ([*SUBMIT, "PEPE", "--amount", "1"], 1, "buy is not known (WETH, USDC, USDT, WBTC, DAI)"),
         ([*SUBMIT, "USDC", "--amount", "1"], 1, "buy is the asset sold"),
