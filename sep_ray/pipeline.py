@@ -9,13 +9,17 @@
       ▼        ChainExecutor, one per chain                     sep_ray/engine/executor.py
     plan       the cheapest route through the pools             sep_ray/routing
     sign       nonce and bytes journalled, then broadcast       sep_ray/execution
-    settle     receipts become fills, fills become postings     sep_ray/portfolio
+    book       receipts become fills, fills become postings     sep_ray/portfolio
+      │
+      ▼        SettlementManager, for what crosses chains       sep_ray/engine/settlement.py
+    settle     the bridge is followed until money is there      sep_ray/settlement
       │
       ▼        IntentRouter again
     conclude   the end follows from the steps
 
 In production each part is an actor of its own (`actors/`) that the journal wakes. Here they take
-turns in one process: simulations and dry runs drive exactly the same classes.
+turns in one process, but for the settlement, which goes at the bridges' pace: tests drive exactly
+the same classes, and `sep_ray/simulation` does under faults.
 """
 
 from __future__ import annotations

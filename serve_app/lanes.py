@@ -122,6 +122,8 @@ async def resolve(request: Request, attempt_id: str, parts: Asked, principal: Ca
     else:
         decision = AttemptWatched(principal=principal.name, detail=body.note)
     name = id_of(attempt_id, "attempt")
+    if await parts.store.attempt(name) is None:
+        raise Problem("not_found", f"no attempt {name}")
     after = await resolve_attempt(parts.store, parts.clock, name, decision, MAX_TRIES)
     return json_response(_attempt(after))
 

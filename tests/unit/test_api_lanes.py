@@ -120,6 +120,9 @@ async def test_given_up_it_is_over():
         )
         assert answer.json()["state"] == "DROPPED"
         assert (await api.store.attempt(name)).status is AttemptStatus.DROPPED
+        nobody = "/v1/attempts/01990000-0000-7000-8000-000000000000/resolve"
+        answer = await api.client.post(nobody, json=body, headers=api.auth(Role.RISK))
+        problem_of(answer, 404, "not_found")
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.TRADER])
