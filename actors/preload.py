@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 MODULES: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.ENGINE: ("actors.executor", "actors.router", "actors.settlement"),
+    Kind.ENGINE: ("actors.executor", "actors.router", "actors.settlement", "actors.publisher"),
     Kind.STRATEGY: ("actors.strategy_actor",),
 }
 

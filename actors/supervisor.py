@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ray
 import structlog
@@ -38,6 +38,9 @@ from sep_ray.kernel.clock import Millis, SteadyClock, SystemClock
 from sep_ray.kernel.units import ChainId
 from sep_ray.logs import configure
 from sep_ray.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.publisher import PublisherShell
 
 log = structlog.get_logger()
 
@@ -76,6 +79,7 @@ class SupervisorShell:
         patience_ms = 0 if again else SPARES_AFTER_MS
         self._spares = Spares(self._settings.spare_processes, self._clock, patience_ms)
         self._nudged: asyncio.Event | None = None
+        self._publisher: PublisherShell | None = None
         self._host = EngineHost("supervisor", self._main)
 
     async def _main(self, stop: asyncio.Event) -> None:
@@ -84,7 +88,16 @@ class SupervisorShell:
             self._host.running()
             while not stop.is_set():
                 await self._round(store)
+                self._publish()
                 await self._pause(stop)
+
+    def _publish(self) -> None:
+        """Begin to publish, once; not before the first round, which others wait for."""
+        url = self._settings.redis_url
+        if self._publisher is None and url is not None:
+            from actors.publisher import PublisherShell
+
+            self._publisher = PublisherShell(self._settings, url)
 
     async def _pause(self, stop: asyncio.Event) -> None:
         if self._nudged is None or stop.is_set():
@@ -143,13 +156,16 @@ class SupervisorShell:
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
-        """Return the engine's state."""
-        return self._host.status()
+        """Return the engine's state, and the publisher's."""
+        publisher = self._publisher.status() if self._publisher else None
+        return self._host.status() | {"publisher": publisher}
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
-        """End the rounds, so that nothing is started any more."""
+        """End the rounds, so that nothing is started any more, and the publisher."""
         self._host.stop(timeout_s=5.0)
+        if self._publisher is not None:
+            self._publisher.stop(timeout_s=3.0)
 
 
 _Supervisor: ActorClass[SupervisorShell] = with_control(SupervisorShell, calls=1)

@@ -278,6 +278,24 @@ class PageAnswer(Answer):
     next: str | None = Field(description="A cursor for the same query, or null at the end")
 
 
+class OpenAnswer(Answer):
+    """How many open intents of a kind there are."""
+
+    strategy_id: str
+    chain_id: int = Field(description="The first of the chains they name")
+    type: str
+    state: str
+    count: int
+
+
+class SummaryAnswer(Answer):
+    """Open intents, counted."""
+
+    as_of_seq: int = Field(description="The newest event that is counted")
+    behind: int = Field(description="Events since then that are not")
+    open: list[OpenAnswer]
+
+
 class CancelAnswer(Answer):
     """Nothing more begins; what is in flight is being settled."""
 

@@ -38,6 +38,7 @@ from serve_app import (
     transfers,
 )
 from serve_app.docs import page
+from serve_app.following import Following
 from serve_app.health import Health
 from serve_app.live import live_events
 from serve_app.openapi import body, describe
@@ -69,6 +70,7 @@ class Operation:
 
 OPERATIONS: Final = (
     Operation("GET", "/v1/intents", intents.list_intents, answers.PageAnswer),
+    Operation("GET", "/v1/intents/summary", intents.summary, answers.SummaryAnswer),
     Operation("GET", "/v1/intents/{intent_id}", intents.show_intent, answers.IntentAnswer),
     Operation(
         "DELETE", "/v1/intents/{intent_id}", intents.cancel_intent, answers.CancelAnswer, 202
@@ -205,7 +207,8 @@ def create_app(open_parts: OpenParts, *, bench_routes: bool = False) -> Api:
         async with open_parts() as parts:
             app.state.parts = parts
             app.state.health = Health(parts.probes, parts.clock)
-            app.state.hub = Hub(parts.store, parts.book)
+            feed = Following(parts.store, parts.board) if parts.board else parts.store
+            app.state.hub = Hub(feed, parts.book)
             await app.state.hub.start()
             try:
                 yield

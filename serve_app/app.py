@@ -23,6 +23,7 @@ from actors.served_model import MODELS_APP
 from sep_ray.adapters.evm.addresses import TOKENS
 from sep_ray.adapters.evm.chain import EvmChain
 from sep_ray.adapters.evm.endpoints import reach
+from sep_ray.bootstrap.board import open_board
 from sep_ray.bootstrap.bridges import bridges_of, crossings_of
 from sep_ray.bootstrap.chain import CHAINS, NUMERAIRES, profile
 from sep_ray.bootstrap.store import open_store
@@ -122,6 +123,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         redis = _redis(settings)
         if redis is not None:
             stack.push_async_callback(redis.aclose)
+        board = None
+        if settings.redis_url is not None:
+            board = await stack.enter_async_context(open_board(settings.redis_url))
         chains = {chain_id: await _chain(settings, chain_id, stack) for chain_id in CHAINS}
         configured = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         secret = token_secret(configured, settings.state_dir)
@@ -141,6 +145,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
                 for chain_id, chain in chains.items()
             },
             **_actor_probes(links, settings),
+            "publisher": Probe(ask=partial(links.publisher_health, store.newest), needed=False),
             **_model_probes(),
         }
         yield Parts(
@@ -160,6 +165,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             balances=ChainBalances(store, chains, links.accounts, tuple(TOKENS)),
             line=links,
             nudge=links.nudge,
+            board=board,
         )
 
 

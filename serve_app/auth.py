@@ -42,6 +42,7 @@ ROUTES: Final[Mapping[tuple[str, str], Role | None]] = {
     ("POST", "/v1/intents"): Role.TRADER,
     ("POST", "/v1/intents/batch"): Role.TRADER,
     ("GET", "/v1/intents"): Role.VIEWER,
+    ("GET", "/v1/intents/summary"): Role.VIEWER,
     ("GET", "/v1/intents/{intent_id}"): Role.VIEWER,
     ("DELETE", "/v1/intents/{intent_id}"): Role.TRADER,
     ("GET", "/v1/intents/{intent_id}/why"): Role.VIEWER,

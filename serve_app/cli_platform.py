@@ -62,10 +62,9 @@ def status(context: typer.Context, as_json: JsonFlag = False) -> None:
         answer["health"] = client.health()
         answer["halts"] = client.get("/v1/halts")["halts"]
         answer["strategies"] = client.get("/v1/strategies")["strategies"]
-        answer["open_intents"] = {
-            state: len(client.get("/v1/intents", state=state, limit=200)["intents"])
-            for state in ("ACCEPTED", "ACTIVE", "CANCELLING")
-        }
+        answer["open_intents"] = dict.fromkeys(("ACCEPTED", "ACTIVE", "CANCELLING"), 0)
+        for each in client.get("/v1/intents/summary")["open"]:
+            answer["open_intents"][each["state"]] += each["count"]
     show(answer, as_json, lambda: _print_status(answer))
     if answer["health"]["state"] == "down":
         raise typer.Exit(1)

@@ -11,12 +11,23 @@ from fastapi import Query
 from starlette.responses import Response
 
 from sep_ray.decomposition.step import Step
+from sep_ray.engine.publishing import summed
 from sep_ray.execution.attempt import Attempt
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import TERMINAL, IntentRecord, Status
+from sep_ray.journal.board import Summary
 from sep_ray.journal.records import IntentFilter
+from sep_ray.kernel.errors import Transient
 from sep_ray.policy.halts import Sending, covers
-from serve_app.answers import CancelAnswer, EventAnswer, IntentAnswer, PageAnswer, WhyAnswer
+from serve_app.answers import (
+    CancelAnswer,
+    EventAnswer,
+    IntentAnswer,
+    OpenAnswer,
+    PageAnswer,
+    SummaryAnswer,
+    WhyAnswer,
+)
 from serve_app.asking import Asked, Caller, id_of
 from serve_app.auth import Principal
 from serve_app.commands import cancel
@@ -36,6 +47,34 @@ async def show_intent(intent_id: str, parts: Asked, principal: Caller) -> Respon
     record = await _visible(parts, principal, id_of(intent_id, "intent"))
     (answer,) = await _answers(parts, [record], with_steps=True)
     return json_response(answer)
+
+
+async def summary(parts: Asked, principal: Caller) -> Response:
+    """How many intents are open, by strategy, chain, type and state; says how old that is."""
+    found = await _summary(parts)
+    counts = [
+        OpenAnswer(
+            strategy_id=group.strategy_id,
+            chain_id=group.chain_id,
+            type=IntentType(group.type),
+            state=status,
+            count=count,
+        )
+        for (group, status), count in found.counts.items()
+        if principal.covers(group.strategy_id)
+    ]
+    counts.sort(key=lambda each: (each.strategy_id, each.chain_id, each.type, each.state))
+    behind = max(0, await parts.store.newest() - found.as_of_seq)
+    return json_response(SummaryAnswer(as_of_seq=found.as_of_seq, behind=behind, open=counts))
+
+
+async def _summary(parts: Parts) -> Summary:
+    """Read the board; count in the database where there is none, or it does not answer."""
+    try:
+        found = await parts.board.summary() if parts.board else None
+    except Transient:
+        found = None
+    return found or await summed(parts.store)
 
 
 async def list_intents(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -129,6 +129,18 @@ class Links:
     async def supervisor_health(self) -> str:
         """Raise unless the supervisor works."""
         return _running(await self._supervisor.ask("status"))
+
+    async def publisher_health(self, newest: Callable[[], Awaitable[int]]) -> str:
+        """Say how far the publisher is behind the newest event; raise when it shows nothing."""
+        told = (await self._supervisor.ask("status")).get("publisher")
+        if told is None:
+            raise Down("starting")
+        said = _running(told)
+        seq = told["seq"]
+        lag = max(0, await newest() - seq)
+        if told["trouble"]:
+            raise Down(f"{told['trouble']}; readers use the journal")
+        return f"{said}, at event {seq}, {lag} behind"
 
     async def executor_health(self, chain_id: ChainId, block_seconds: float) -> str:
         """Raise unless the chain's executor works and its newest head is fresh."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sep_ray.intent.intent import Intent
+from sep_ray.journal.board import Board
 from sep_ray.journal.ports import Store
 from sep_ray.kernel.clock import Clock
 from sep_ray.kernel.errors import Transient
@@ -98,5 +99,6 @@ class Parts:
     trial: Trial = in_own_process
     lanes: Lanes = no_lanes
     line: HaltLine = field(default_factory=NoLine)
+    board: Board | None = None
     nudge: Nudge = nobody
     """Tells the supervisor that strategies have changed; returns at once."""

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
+from sep_ray.journal.board import NOT_SHOWN
 from sep_ray.journal.records import Recorded
 from sep_ray.kernel.units import Asset
 from serve_app.explain import Teller
@@ -78,7 +79,7 @@ def event_facts(row: Recorded, teller: Teller) -> dict[str, Any]:
 
 def _field(name: str, value: Any) -> Any:
     if name in INSIDE:
-        return "" if not value else "[not shown]"
+        return NOT_SHOWN if value else ""
     if name in AMOUNTS and isinstance(value, int):
         return str(value)
     if name in AMOUNTS and isinstance(value, tuple):

@@ -185,3 +185,21 @@ async def test_a_model_answers_rows_in_batches(scorer, monkeypatch, tmp_path):
 
 def test_every_model_of_the_catalogue_that_is_served_is_known():
     assert {scorer.name for scorer in SERVED} <= set(SPECS)
+
+
+async def test_the_publisher_is_asked_of_the_supervisor(actors):
+    async def newest():
+        return 12
+
+    def told(**publisher):
+        actors["supervisor"] = Actor(status={"state": "running", "publisher": publisher or None})
+        return Links([ChainId(1)], ManualClock(NOW)).publisher_health(newest)
+
+    well = {"state": "running", "seq": 10, "trouble": ""}
+    assert await told(**well) == "running, at event 10, 2 behind"
+    with pytest.raises(Down, match="starting"):
+        await told()
+    with pytest.raises(Down, match="Redis does not answer; readers use the journal"):
+        await told(**well | {"trouble": "Redis does not answer"})
+    with pytest.raises(Down, match="retrying"):
+        await told(state="retrying")
