@@ -47,6 +47,10 @@ class Following:
         """See the port."""
         return await self._journal.intent(intent_id)
 
+    async def stream(self, stream_id: str) -> tuple[Recorded, ...]:
+        """See the port."""
+        return await self._journal.stream(stream_id)
+
     async def tail(self, after: int, limit: int, wait_s: float) -> tuple[Recorded, ...]:
         """See the port; what is asked for without waiting is the past, which the journal has."""
         rest_s = self._rests_until - self._now()
