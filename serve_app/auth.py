@@ -199,8 +199,10 @@ def token_secret(configured: str | None, state_dir: Path) -> str:
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
     name, role, scope = claims["sub"], claims["role"], claims.get("strategies")
-    if not isinstance(name, str) or not name or not isinstance(role, str):
+    if not isinstance(name, str) or not isinstance(role, str):
         raise ValueError("sub and role are texts")
+    if not name or not name.isprintable():
+        raise ValueError("sub is what people read")
     if scope is not None and not (
         isinstance(scope, list) and scope and all(isinstance(each, str) for each in scope)
     ):

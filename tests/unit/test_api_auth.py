@@ -93,6 +93,7 @@ BAD_TOKENS = {
     "no audience": (f"Bearer {signed(aud=None)}", "token_invalid"),
     "wrong issuer": (f"Bearer {signed(iss='other')}", "token_invalid"),
     "no subject": (f"Bearer {signed(sub=None)}", "token_invalid"),
+    "odd subject": (f"Bearer {signed(sub='a' + chr(0))}", "token_invalid"),
     "no role": (f"Bearer {signed(role=None)}", "token_invalid"),
     "unknown role": (f"Bearer {signed(role='god')}", "token_invalid"),
     "no expiry": (f"Bearer {signed(exp=None)}", "token_invalid"),
