@@ -121,7 +121,15 @@ def progress() -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     began = time.monotonic()
     if not console.is_terminal:
-        yield lambda text: typer.echo(f"{time.monotonic() - began:6.1f} s  {text}", err=True)
+        said = ""
+
+        def say(text: str) -> None:
+            nonlocal said
+            if text != said:
+                typer.echo(f"{time.monotonic() - began:6.1f} s  {text}", err=True)
+            said = text
+
+        yield say
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as line:
