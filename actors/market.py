@@ -12,8 +12,9 @@ from sep_ray.kernel.clock import Clock, Millis
 from sep_ray.kernel.units import ChainId
 from sep_ray.routing.snapshot import Snapshot
 
-FRESH_MS: Final = 250
-"""A snapshot is asked for again after this long; a block lasts at least as long."""
+FRESH_MS: Final = 1_000
+"""A snapshot is asked for again after this long. It serves to rank and to split up; what is sent is
+planned anew on the newest block."""
 PATIENCE_S: Final = 2.0
 
 
