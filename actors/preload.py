@@ -1,15 +1,26 @@
-"""What a process imports before it is given an actor: kinds of processes that Ray keeps apart."""
+"""What a process imports before it is given an actor: kinds of processes that Ray keeps apart.
+
+Each says in Ray's key-value store of what kind it is, which nothing else tells of a process that
+waits.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
+import ray
+from ray.experimental import internal_kv
+
 VARIABLE: Final = "SEP_PRELOAD"
 """Names a process's kind in its environment."""
+KEY: Final = "sep-process"
+"""Before the node and the pid, where a process says its kind."""
+
+_kv: Any = internal_kv  # Ray leaves it untyped
 
 
 class Kind(StrEnum):
@@ -31,7 +42,25 @@ def environment(kind: Kind) -> dict[str, Any]:
 
 
 def preload() -> None:
-    """Import what the actors of this process's kind are made of; of no kind, nothing."""
+    """Import what actors of this process's kind are made of, and say so; without one, nothing."""
     kind = os.environ.get(VARIABLE)
-    for module in MODULES[Kind(kind)] if kind else ():
+    if not kind:
+        return
+    for module in MODULES[Kind(kind)]:
         importlib.import_module(module)
+    node = ray.get_runtime_context().get_node_id()
+    _kv._internal_kv_put(f"{KEY}/{node}/{os.getpid()}", kind)
+
+
+def preloaded(node: str, living: Collection[int]) -> dict[int, Kind]:
+    """Return the processes of a node by their kind; forgets those that do not live any more."""
+    prefix = f"{KEY}/{node}/"
+    found = {}
+    for key in _kv._internal_kv_list(prefix):
+        pid = int(key.decode().removeprefix(prefix))
+        kind = _kv._internal_kv_get(key)
+        if pid in living and kind is not None:
+            found[pid] = Kind(kind.decode())
+        else:
+            _kv._internal_kv_del(key)
+    return found

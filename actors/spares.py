@@ -20,7 +20,7 @@ import structlog
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
-from actors.preload import Kind
+from actors.preload import Kind, preloaded
 from sep_ray.kernel.clock import Clock, Millis
 
 log = structlog.get_logger()
@@ -42,13 +42,13 @@ NOBODY: Final = b"\xff"
 
 
 class Roster:
-    """A node's spare processes. They come one at a time, so that each one's kind is known and
-    their birth leaves a processor to those who work."""
+    """A node's spare processes. They come one at a time: a birth leaves a processor to those who
+    work."""
 
     def __init__(self, wanted: Mapping[Kind, int]) -> None:
         """How many of each kind, in the order of their importance."""
         self._wanted = wanted
-        self._kinds: dict[int, Kind] = {}
+        self._known: frozenset[int] = frozenset()
         self._asked: tuple[Kind, Millis] | None = None
 
     @property
@@ -56,19 +56,19 @@ class Roster:
         """Whether one is on its way."""
         return self._asked is not None
 
-    def ask(self, idle: Collection[int], now: Millis) -> Kind | None:
-        """Return the kind to ask for, given the pids of those that wait; it counts as asked.
+    def ask(self, kinds: Mapping[int, Kind], idle: Collection[int], now: Millis) -> Kind | None:
+        """Return the kind to ask for, given all processes and which of them wait; it counts as
+        asked.
 
-        A kind with none comes before a kind with some. None while one is still on its way.
+        A kind with none comes before a kind with some. None while one is still on its way: it may
+        be given to an actor as soon as it is there.
         """
-        new = set(idle) - set(self._kinds)
-        self._kinds = {pid: kind for pid, kind in self._kinds.items() if pid in idle}
+        new, self._known = kinds.keys() - self._known, frozenset(kinds)
         if self._asked is not None:
             kind, since = self._asked
-            self._kinds |= dict.fromkeys(new, kind)
-            if not new and now - since <= BIRTH_MS:
+            if now - since <= BIRTH_MS and kind not in {kinds[pid] for pid in new}:
                 return None
-        has = [*self._kinds.values()]
+        has = [kind for pid, kind in kinds.items() if pid in idle]
         short = [k for k, count in self._wanted.items() if has.count(k) < count]
         found = min(short, key=lambda kind: has.count(kind) > 0, default=None)
         self._asked = None if found is None else (found, now)
@@ -102,18 +102,20 @@ class Spares:
         for node_id, node in nodes.items():
             address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
             try:
-                expecting |= _mend_node(self._rosters[node_id], address, now)
+                expecting |= _mend_node(self._rosters[node_id], node_id, address, now)
             except grpc.RpcError as error:
                 log.warning("spare_not_started", node=node_id, error=str(error))
         return expecting
 
 
-def _mend_node(roster: Roster, address: str, now: Millis) -> bool:
+def _mend_node(roster: Roster, node_id: str, address: str, now: Millis) -> bool:
     """Ask for one if one is lacking; return whether one is on its way."""
     channel = init_grpc_channel(address)
     try:
         raylet = _services.NodeManagerServiceStub(channel)
-        kind = roster.ask(_idle(raylet), now)
+        processes = _processes(raylet)
+        idle = [pid for pid, waits in processes.items() if waits]
+        kind = roster.ask(preloaded(node_id, processes), idle, now)
         if kind is not None:
             _prestart(raylet, kind)
             log.info("spare_started", node=address, kind=kind)
@@ -122,15 +124,12 @@ def _mend_node(roster: Roster, address: str, now: Millis) -> bool:
         channel.close()
 
 
-def _idle(raylet: Any) -> frozenset[int]:
-    """Return the processes of a node that no actor has been given yet."""
+def _processes(raylet: Any) -> dict[int, bool]:
+    """Return a node's processes, and of each whether it waits for an actor."""
     asked = _messages.GetNodeStatsRequest(include_memory_info=False)
     workers = raylet.GetNodeStats(asked, timeout=CALL_S).core_workers_stats
-    return frozenset(
-        each.pid
-        for each in workers
-        if each.worker_type == _common.WorkerType.WORKER and not each.actor_id.strip(NOBODY)
-    )
+    mine = (each for each in workers if each.worker_type == _common.WorkerType.WORKER)
+    return {each.pid: not each.actor_id.strip(NOBODY) for each in mine}
 
 
 def _prestart(raylet: Any, kind: Kind) -> None:
