@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,7 +76,7 @@ def hunt_all(
 ) -> Iterator[tuple[str, Outcome | None]]:
     """Hunt these bugs side by side; yield each with the day that showed it."""
     jobs = [(name, most) for name in names]
-    with multiprocessing.get_context("spawn").Pool(processes, _quietly) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _settle_in) as pool:
         yield from zip(names, pool.imap(_hunt, jobs), strict=True)
 
 
@@ -85,7 +86,7 @@ def _spread(
     if processes == 1:
         yield from map(_days, chunks)
         return
-    with multiprocessing.get_context("spawn").Pool(processes, _quietly) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _settle_in) as pool:
         yield from pool.imap_unordered(_days, chunks)
 
 
@@ -95,6 +96,14 @@ def _days(job: tuple[Sequence[int], str | None]) -> list[Outcome]:
 
 def _hunt(job: tuple[str, int]) -> Outcome | None:
     return hunt(*job)
+
+
+def _settle_in() -> None:
+    """Make a process of its own ready for many days: a day's rubbish is small and soon gone."""
+    _quietly()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _quietly() -> None:
