@@ -73,7 +73,7 @@ def install(venv: Path, *, train: bool) -> None:
         run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", INSTALLER_LOCK)
 
     def requirements() -> None:
-        run(uv, "pip", "install", *into, "--require-hashes", "--compile-bytecode", "-r", lock)
+        run(uv, "pip", "install", *into, "--compile-bytecode", "--require-hashes", "-r", lock)
 
     def project() -> None:
         run(uv, "pip", "install", *into, "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
