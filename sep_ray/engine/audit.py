@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from sep_ray.engine.canonical import Block, standing
 from sep_ray.engine.expecting import expectations, left_to_settlement
 from sep_ray.engine.lane import PENDING, Lane
 from sep_ray.engine.refuelling import coin_coming
@@ -54,6 +55,10 @@ class Observed:
     event: FundsObserved
     proof: str
     correlation: UUID
+
+    @property
+    def block(self) -> Block:
+        return self.event.block_number, self.event.block_hash
 
 
 class Auditor:
@@ -100,10 +105,10 @@ class Auditor:
         self._underway = False
 
     async def check(self, head: Head, held: dict[Asset, int]) -> bool:
-        """Compare `held` (as of the head, all transactions to it booked) with the ledger.
+        """Compare `held` (as of the head, but for what is mined and not booked) with the ledger.
 
-        Returns whether they agree, after booking what others sent. Disagreement that lasts is
-        journalled as a breach.
+        Returns whether they agree, after booking what others sent: what is not booked may wait for
+        that very coin (P12). Disagreement that lasts is journalled as a breach.
         """
         if self._lane.breached:
             await self._catch_up()
@@ -261,12 +266,11 @@ class Auditor:
         self._young = [each for each in self._young if each.event.block_number > oldest]
         if not self._young:
             return
-        numbers = sorted({each.event.block_number for each in self._young})
-        headers = await self._chain.headers(numbers)
-        hashes = {n: h.hash for n, h in zip(numbers, headers, strict=True) if h is not None}
+        blocks = {each.block for each in self._young}
+        stands = await standing(self._chain, blocks, max(blocks)[0] + 1)
         final = head.number - depth
         for seen in list(self._young):
-            if hashes.get(seen.event.block_number) != seen.event.block_hash:
+            if seen.block not in stands:
                 await self._withdraw(seen)
             elif seen.event.block_number <= final:
                 self._young.remove(seen)

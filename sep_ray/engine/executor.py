@@ -370,8 +370,9 @@ class ChainExecutor:
         return False
 
     async def _compare(self, lane: Lane, head: Head) -> None:
-        agrees = lane.whole and await self._auditors[lane.account].check(head, lane.units)
-        lane.agrees = agrees
+        auditor = self._auditors[lane.account]
+        agrees = lane.whole and await auditor.check(head, lane.before_unbooked())
+        lane.agrees = agrees and not lane.unsettled
         if self._market is not None:
             await self._watcher.judge(lane, self._market, head)
 

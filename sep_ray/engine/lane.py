@@ -19,6 +19,7 @@ from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.ids import derived_id
 from sep_ray.kernel.units import Asset, ChainId
+from sep_ray.portfolio.ledger import Posting
 from sep_ray.routing.plan import Plan
 from sep_ray.settlement.transfer import Transfer
 
@@ -52,6 +53,8 @@ class Lane:
         self.breached = False
         self.agrees = False
         self.unsettled: set[UUID] = set()
+        self.unbooked: dict[UUID, tuple[Posting, ...]] = {}
+        """Lines of what the chain shows and the ledger cannot take yet, of the last head."""
         self.attempts: dict[UUID, Attempt] = {}
         self.steps: dict[UUID, Step] = {}
         self.plans: dict[UUID, Plan] = {}
@@ -179,6 +182,16 @@ class Lane:
         self.trail[head.number] = head.hash
         while len(self.trail) > TRAIL:
             del self.trail[min(self.trail)]
+
+    def before_unbooked(self) -> dict[Asset, int]:
+        """Return what the account would hold without what the ledger cannot take yet: what the
+        ledger must say now."""
+        units = dict(self.units)
+        for lines in self.unbooked.values():
+            for line in lines:
+                if line.account == self.account and line.asset in units:
+                    units[line.asset] -= line.delta
+        return units
 
     def step_of(self, attempt: Attempt) -> Step | None:
         """Return the step an attempt works for; InvariantBroken when it should be known."""

@@ -67,8 +67,9 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
     """Make a booking durable; whether it is. What cannot be decided here marks the lane.
 
     A conflict or an unknown outcome makes the lane read the journal again; a holding that would
-    fall below zero leaves the attempt unsettled until the rest of the story is booked. A limit
-    that somebody else was first to fill (P9) leaves no trace: the step is decided about anew.
+    fall below zero leaves the attempt unsettled, with its lines unbooked, until the rest of the
+    story is booked. A limit that somebody else was first to fill (P9) leaves no trace: the step is
+    decided about anew.
     """
     booking = joined(booking, lane.transfers.get(booking.attempt.id))
     try:
@@ -82,6 +83,7 @@ async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
         return False
     except InsufficientBalance as error:
         lane.unsettled.add(booking.attempt.id)
+        lane.unbooked[booking.attempt.id] = booking.commit.postings
         log.warning("booking_unsettled", attempt_id=str(booking.attempt.id), why=str(error))
         return False
     known = lane.attempts.get(booking.attempt.id)
@@ -146,9 +148,10 @@ class Settler:
     async def settle(self, lane: Lane, head: Head) -> bool:
         """Book everything up to a head; `lane.mined_nonce` must stand as of that head.
 
-        Return whether all transactions mined so far are booked: only then can ledger and chain
-        be compared.
+        Return whether all transactions mined so far are booked, or it is known to the line what
+        of them the ledger cannot take yet: only then can ledger and chain be compared.
         """
+        lane.unbooked.clear()
         gone = await self._gone(lane, head)
         waiting = [*lane.pending(), *lane.undecided()]
         mined = [a for a in waiting if a.nonce < lane.mined_nonce]
@@ -163,7 +166,7 @@ class Settler:
             return False
         whole &= await self._finalize(lane, head)
         lane.note_head(head)
-        return whole and not lane.unsettled
+        return whole
 
     async def _gone(self, lane: Lane, head: Head) -> list[Attempt]:
         """Return landed attempts whose block is not part of the chain (P7), newest first.
@@ -257,7 +260,8 @@ class Settler:
             if attempt.id not in lane.unsettled:
                 log.warning("attempt_reorganised", **names_of(attempt), again=receipt is not None)
                 self._meter.count("attempts_reorganised", self._labels())
-            whole &= await write(self._journal, lane, booking)
+            durable = await write(self._journal, lane, booking)
+            whole &= durable or attempt.id in lane.unbooked
         return whole
 
     async def _book(
@@ -374,7 +378,10 @@ class Settler:
         for booking, durable in zip(bookings, written, strict=True):
             if durable:
                 self._tell(booking)
-        return all(written)
+        return all(
+            durable or booking.attempt.id in lane.unbooked
+            for booking, durable in zip(bookings, written, strict=True)
+        )
 
     def _writer(self, lane: Lane) -> Writer:
         return Writer(at=self._clock.now(), fence=lane.fence, correlation=lane.correlation)
