@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn
 
@@ -66,7 +66,8 @@ class Process:
 
     async def through(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do a call for it: with latency, with a pause, or not at all."""
-        await self._wait()
+        if (pause := self._pause()) is not None:
+            await pause
         self._calls_left -= 1
         if self._calls_left == 0 and not self._dies_after:
             self.die()
@@ -74,17 +75,26 @@ class Process:
         if self._calls_left == 0 and self._dies_after:
             self.die()
         if self._chance.random() < self._weather.latency:
-            await self._wait()
+            pause = self._pause()
+            if pause is not None:
+                await pause
         return result
 
-    async def _wait(self) -> None:
+    def _pause(self) -> Coroutine[Any, Any, None] | None:
+        """Return what a call has to wait for, None if it need not; Crash when it is dead."""
         if self.dead:
             raise Crash(self.name)
         luck = self._chance.random()
         if luck < self._weather.latency:
-            await asyncio.sleep(self._chance.random() ** 3)
-        elif luck > 1 - YIELDS:
-            await asyncio.sleep(0)
+            return self._rest(self._chance.random() ** 3)
+        if luck > 1 - YIELDS or self._awake is not None:
+            return self._rest(0.0 if luck > 1 - YIELDS else None)
+        return None
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Let time pass or others have a turn; then stand still for as long as it is paused."""
+        if seconds is not None:
+            await asyncio.sleep(seconds)
         if self._awake is not None:
             await self._awake.wait()
         if self.dead:
