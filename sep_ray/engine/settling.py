@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -335,11 +336,12 @@ class Settler:
         writer, rule, bookings = self._writer(lane), self._rules.finality, []
         landed = [a for a in lane.landed() if a.id not in lane.unsettled]
         settled = await self._word(landed, head)
+        undecided = _first_undecided(lane)
         for attempt in landed:
             step, tries = lane.step_of(attempt), self._rules.max_tries
             block = attempt.inclusion.block_number if attempt.inclusion else head.number
             value = self._value(attempt, step)
-            if _undecided_before(lane, attempt):
+            if attempt.purpose is Purpose.SWAP and _in_doubt(attempt, undecided):
                 continue
             if rule.ends(block, head, settled, value):
                 bookings.append(writer.finalized(attempt, step, head.number, tries))
@@ -418,15 +420,19 @@ def _departed(lane: Lane, attempt: Attempt) -> Transfer | None:
     return found if included else None
 
 
-def _undecided_before(lane: Lane, attempt: Attempt) -> bool:
+def _in_doubt(attempt: Attempt, undecided: Mapping[UUID, int]) -> bool:
     """Whether an earlier try of the same step may still land: then this one says nothing (P3)."""
-    return attempt.purpose is Purpose.SWAP and any(
-        other.step_id == attempt.step_id
-        and other.purpose is Purpose.SWAP
-        and other.nonce < attempt.nonce
-        and other.inclusion is None
-        for other in lane.attempts.values()
-    )
+    first = undecided.get(attempt.step_id) if attempt.step_id is not None else None
+    return first is not None and first < attempt.nonce
+
+
+def _first_undecided(lane: Lane) -> dict[UUID, int]:
+    """Return, by step, the first nonce of its swaps that is in no block."""
+    found: dict[UUID, int] = {}
+    for each in lane.attempts.values():
+        if each.purpose is Purpose.SWAP and each.inclusion is None and each.step_id is not None:
+            found[each.step_id] = min(each.nonce, found.get(each.step_id, each.nonce))
+    return found
 
 
 def _unconfirmed(attempt: Attempt, step: Step | None) -> bool:
