@@ -11,7 +11,7 @@ from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.cost import CostEstimate, floored
 from sep_ray.routing.plan import Alternative, Lost, Plan, Route, RouteRequest
-from sep_ray.routing.ranking import Candidate, Candidates, gas_cost, near, net_of, rank
+from sep_ray.routing.ranking import Candidate, Candidates, gas_cost, near, net_of
 from sep_ray.routing.reasons import NoRoute, Reason
 
 ALTERNATIVES: Final = 8
@@ -39,10 +39,10 @@ def choose(
         return NoRoute(reason=Reason(str(lost[0])), detail=f"{len(lost)} candidates")
     best = found.items[eligible[0]]
     taken = min(
-        (place for place in eligible if near(found.items[place], best, request.side)),
+        (place for place in eligible if near(found.items[place], best)),
         key=lambda place: _predicted(found, place, costs[place], request),
     )
-    others = islice(_alternatives(found, taken, lost, best, request.side), ALTERNATIVES)
+    others = islice(_alternatives(found, taken, lost, best), ALTERNATIVES)
     return _plan(found, taken, costs[taken], tuple(others), request, estimated_by)
 
 
@@ -75,8 +75,8 @@ def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | 
     """Return why a candidate may not be taken, whatever it leaves."""
     price = request.limit_price
     if price is not None:
-        wanted = item.route.amount_in * price.numerator
-        if item.route.amount_out * price.denominator < wanted:
+        wanted = item.amount_in * price.numerator
+        if item.amount_out * price.denominator < wanted:
             return Lost.BELOW_LIMIT
     if request.max_gas is not None and cost.gas + request.bytes_gas > request.max_gas:
         return Lost.GAS_ABOVE_MAXIMUM
@@ -86,22 +86,22 @@ def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | 
 def _predicted(
     found: Candidates, place: int, cost: CostEstimate, request: RouteRequest
 ) -> tuple[int, int, tuple[str, ...]]:
-    route = found.items[place].route
-    return rank(route, net_of(route, cost, found.gas_value, request), request.side)
+    item = found.items[place]
+    return item.rank(net_of(item.counted, cost, found.gas_value, request))
 
 
 def _alternatives(
-    found: Candidates, taken: int, lost: Sequence[Lost | None], best: Candidate, side: Side
+    found: Candidates, taken: int, lost: Sequence[Lost | None], best: Candidate
 ) -> Iterator[Alternative]:
     for place, item in enumerate(found.items):
         if place == taken:
             continue
         yield Alternative(
-            pools=item.route.pools,
-            amount_in=item.route.amount_in,
-            amount_out=item.route.amount_out,
+            pools=item.pools,
+            amount_in=item.amount_in,
+            amount_out=item.amount_out,
             net=item.net,
-            lost=lost[place] or (Lost.TIE_BROKEN if near(item, best, side) else Lost.LESS_NET),
+            lost=lost[place] or (Lost.TIE_BROKEN if near(item, best) else Lost.LESS_NET),
         )
 
 
@@ -114,29 +114,30 @@ def _plan(
     estimated_by: str,
 ) -> Plan:
     item = found.items[taken]
+    route = item.route
     return Plan(
         sell=request.sell,
         buy=request.buy,
         side=request.side,
-        amount_in=item.route.amount_in,
-        amount_out=item.route.amount_out,
-        limit=limit_of(item.route, request),
+        amount_in=route.amount_in,
+        amount_out=route.amount_out,
+        limit=limit_of(route, request),
         deadline_s=request.deadline_s,
         block_number=found.block_number,
         block_hash=found.block_hash,
-        route=item.route,
+        route=route,
         gas_estimate=cost.gas,
         gas_price_wei=request.gas_price_wei,
         gas_cost=gas_cost(cost.gas, found.gas_value, request),
         slippage_ppm=cost.slippage_ppm,
         inclusion_blocks=cost.inclusion_blocks,
         net=item.net,
-        net_predicted=net_of(item.route, cost, found.gas_value, request),
+        net_predicted=net_of(item.counted, cost, found.gas_value, request),
         estimated_by=estimated_by,
         mid=found.mid,
         impact_ppm=item.row.impact_ppm,
         fee_ppm=item.row.fee_ppm,
         considered=found.considered,
         alternatives=alternatives,
-        bound=found.bound(item.route.amount_in),
+        bound=found.bound(route.amount_in),
     )

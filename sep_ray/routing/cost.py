@@ -7,9 +7,10 @@ a `CostEstimate`. `estimate` is the deterministic formula that stands in for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
 from math import isqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from sep_ray.kernel.units import PPM
 
@@ -29,8 +30,7 @@ FLOOR_PPM: Final = 500_000
 """A model's gas and slippage are never taken below this share of the formula's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostRow:
+class CostRow(NamedTuple):
     """The features of one candidate path. Integers, scale-free, all known when planning."""
 
     hops: int
@@ -59,13 +59,13 @@ class CostRow:
     block_time_ms: int
 
 
-FEATURES: Final[tuple[str, ...]] = tuple(field.name for field in fields(CostRow))
+FEATURES: Final[tuple[str, ...]] = CostRow._fields
 """The names of a model's inputs, in the order of `as_floats`."""
 
 
 def as_floats(row: CostRow) -> list[float]:
     """Return the row as a model's input, in the order of FEATURES, ppm left as ppm."""
-    return [float(getattr(row, name)) for name in FEATURES]
+    return [float(value) for value in row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +113,7 @@ def estimate(row: CostRow) -> CostEstimate:
     plans needed 0.87 to 1.21 times the formula, none over 2.4 times (tokens' slots written for
     the first time).
     """
-    blocks = _inclusion_blocks(row.gas_price_over_base_ppm)
-    horizon = row.delay_blocks + blocks - 1
-    drift = isqrt(row.volatility_ppm**2 * horizon * P90_PPM**2) // PPM + 1 if horizon else 0
+    blocks, drift = _drift(row.gas_price_over_base_ppm, row.volatility_ppm, row.delay_blocks)
     return CostEstimate(gas=_gas(row), slippage_ppm=drift, inclusion_blocks=blocks)
 
 
@@ -132,6 +130,16 @@ def floored(row: CostRow, predicted: CostEstimate) -> CostEstimate:
 def _gas(row: CostRow) -> int:
     hops = V2_HOP_GAS * row.v2_hops + TICKED_HOP_GAS * row.v3_hops
     return SWAP_GAS + hops + TICK_GAS * row.ticks_crossed
+
+
+@lru_cache(maxsize=1_024)
+def _drift(over_base_ppm: int, volatility_ppm: int, delay_blocks: int) -> tuple[int, int]:
+    """Return the blocks until inclusion and the drift until then; one answer for a whole block."""
+    blocks = _inclusion_blocks(over_base_ppm)
+    horizon = delay_blocks + blocks - 1
+    if not horizon:
+        return blocks, 0
+    return blocks, isqrt(volatility_ppm**2 * horizon * P90_PPM**2) // PPM + 1
 
 
 def _inclusion_blocks(gas_price_over_base_ppm: int) -> int:

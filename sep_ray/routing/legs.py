@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sep_ray.routing.graph import Graph
-from sep_ray.routing.paths import Step, quoted
+from sep_ray.routing.paths import Quoted, quoted, way_through
 from sep_ray.routing.plan import RouteRequest
 from sep_ray.routing.pools.pool import Pool
 from sep_ray.routing.reasons import NoRoute
@@ -19,7 +19,7 @@ _SCALE: Final = 1 << 52
 
 def exact_legs(
     graph: Graph, strands: Sequence[Strand], request: RouteRequest
-) -> list[tuple[Step, ...]] | None:
+) -> list[Quoted] | None:
     """Quote the legs of a split one after the other, or None when one of them cannot be quoted.
 
     The widest comes first; all but the last are rounded down and the last takes the remainder, so
@@ -32,20 +32,17 @@ def exact_legs(
     amounts.append(request.amount - sum(amounts))
     uses = Counter(int(index.pool[edge]) for strand in ordered for edge in strand.edges)
     moved: dict[int, Pool] = {}
-    legs: list[tuple[Step, ...]] = []
+    legs: list[Quoted] = []
     for strand, amount in zip(ordered, amounts, strict=True):
         places = [int(index.pool[edge]) for edge in strand.edges]
-        pools = [moved.get(place, index.pools[place]) for place in places]
-        steps = quoted(pools, request.sell.address, request.buy.address, request, amount)
-        if isinstance(steps, NoRoute):
+        sell = request.sell.address
+        way = way_through([moved.get(place, index.pools[place]) for place in places], sell)
+        leg = quoted(way, amount, request.side)
+        if isinstance(leg, NoRoute):
             return None
-        for place, step in zip(places, steps, strict=True):
+        for place, pool, quote in zip(places, way.pools, leg.quotes, strict=True):
             if uses[place] > 1:
-                moved[place] = step.pool.moved(step.quote)
-        legs.append(
-            tuple(
-                Step(index.pools[place], step.token_in, step.token_out, step.quote)
-                for place, step in zip(places, steps, strict=True)
-            )
-        )
+                moved[place] = pool.moved(quote)
+        untouched = way_through([index.pools[place] for place in places], sell)
+        legs.append(Quoted(untouched, leg.quotes))
     return legs

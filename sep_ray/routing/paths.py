@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final
 
 from sep_ray.intent.intent import Side
-from sep_ray.routing.plan import RouteRequest
-from sep_ray.routing.pools.pool import Pool, Quote
+from sep_ray.kernel.units import PPM
+from sep_ray.routing.plan import Hop, Path, RouteRequest
+from sep_ray.routing.pools.pool import Pool, Quote, Venue
+from sep_ray.routing.prices import Ratio, pool_price
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
 
@@ -19,27 +21,72 @@ FEW: Final = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One pool of a quoted path."""
+class Way:
+    """Pools one after the other, with what is the same for every amount.
 
-    pool: Pool
-    token_in: str
-    token_out: str
-    quote: Quote
+    `tokens` are one more than the pools. `mid` is the product of the pools' prices, `kept` that
+    after their fees; `depths` are the virtual reserves of what goes into each pool.
+    """
+
+    pools: tuple[Pool, ...]
+    tokens: tuple[str, ...]
+    addresses: tuple[str, ...]
+    v2_hops: int
+    fee_ppm: int
+    mid: Ratio
+    kept: Ratio
+    depths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A way with what each of its pools takes and gives."""
+
+    way: Way
+    quotes: tuple[Quote, ...]
+
+    @property
+    def amount_in(self) -> int:
+        return self.quotes[0].amount_in
+
+    @property
+    def amount_out(self) -> int:
+        return self.quotes[-1].amount_out
+
+    def path(self) -> Path:
+        """Return it as a plan names it."""
+        ends = pairwise(self.way.tokens)
+        return Path(
+            hops=tuple(
+                Hop(
+                    pool=pool.address,
+                    venue=pool.venue,
+                    fee_ppm=pool.fee_ppm,
+                    token_in=token_in,
+                    token_out=token_out,
+                    amount_in=quote.amount_in,
+                    amount_out=quote.amount_out,
+                    ticks_crossed=quote.ticks_crossed,
+                )
+                for pool, quote, (token_in, token_out) in zip(
+                    self.way.pools, self.quotes, ends, strict=True
+                )
+            )
+        )
 
 
 @dataclass(slots=True)
 class Search:
     """What quoting paths came to: those that work, and how often others failed how."""
 
-    found: list[tuple[Step, ...]] = field(default_factory=list)
+    found: list[Quoted] = field(default_factory=list)
     failed: Counter[Reason] = field(default_factory=Counter)
 
     @property
     def considered(self) -> int:
         return len(self.found) + self.failed.total()
 
-    def keep(self, path: tuple[Step, ...] | NoRoute) -> None:
+    def keep(self, path: Quoted | NoRoute) -> None:
         if isinstance(path, NoRoute):
             self.failed[path.reason] += 1
         else:
@@ -49,25 +96,65 @@ class Search:
 def search(snapshot: Snapshot, request: RouteRequest) -> Search:
     """Quote the paths of at most `max_hops` pools, no token met twice, shorter ones first."""
     result = Search()
-    paths = list(islice(every_path(snapshot, request), FEW + 1))
-    if len(paths) > FEW:
-        paths = _ranked(snapshot, request) or paths
-    for pools in paths:
-        result.keep(quoted(pools, request.sell.address, request.buy.address, request))
+    ways = snapshot.once(("ways", *_scope(request)), lambda: _first_ways(snapshot, request))
+    if len(ways) > FEW:
+        ranked = _ranked(snapshot, request)
+        ways = tuple(way_through(pools, request.sell.address) for pools in ranked) or ways
+    for way in ways:
+        result.keep(quoted(way, request.amount, request.side))
     return result
 
 
-def quoted(
-    pools: Sequence[Pool], sell: str, buy: str, request: RouteRequest, amount: int | None = None
-) -> tuple[Step, ...] | NoRoute:
-    """Quote a path from its fixed end: forwards for SELL, backwards for BUY.
+def way_through(pools: Sequence[Pool], sell: str) -> Way:
+    """Return the way that begins with the sale of `sell` to the first of the pools."""
+    tokens, mid, kept = [sell], (1, 1), (1, 1)
+    for pool in pools:
+        numerator, denominator = pool_price(pool, tokens[-1])
+        mid = mid[0] * numerator, mid[1] * denominator
+        kept = kept[0] * numerator * (PPM - pool.fee_ppm), kept[1] * denominator * PPM
+        tokens.append(pool.token1 if tokens[-1] == pool.token0 else pool.token0)
+    return Way(
+        pools=tuple(pools),
+        tokens=tuple(tokens),
+        addresses=tuple(pool.address for pool in pools),
+        v2_hops=sum(pool.venue is Venue.UNISWAP_V2 for pool in pools),
+        fee_ppm=sum(pool.fee_ppm for pool in pools),
+        mid=mid,
+        kept=kept,
+        depths=tuple(pool.depth(token) for pool, token in zip(pools, tokens, strict=False)),
+    )
 
-    `amount` is a leg's part of the request's (default: all of it).
-    """
-    amount = request.amount if amount is None else amount
-    if request.side is Side.SELL:
-        return _forwards(pools, sell, amount)
-    return _backwards(pools, buy, amount)
+
+def quoted(way: Way, amount: int, side: Side) -> Quoted | NoRoute:
+    """Quote a way from its fixed end: forwards for SELL, backwards for BUY."""
+    quotes: list[Quote] = []
+    if side is Side.SELL:
+        for pool, token in zip(way.pools, way.tokens, strict=False):
+            quote = pool.exact_in(token, amount)
+            if isinstance(quote, NoRoute):
+                return quote
+            quotes.append(quote)
+            amount = quote.amount_out
+        return Quoted(way, tuple(quotes))
+    for pool, token in zip(reversed(way.pools), way.tokens[-2::-1], strict=True):
+        quote = pool.exact_out(token, amount)
+        if isinstance(quote, NoRoute):
+            return quote
+        quotes.append(quote)
+        amount = quote.amount_in
+    return Quoted(way, tuple(reversed(quotes)))
+
+
+def _scope(request: RouteRequest) -> tuple[object, ...]:
+    """Return all of a request that says which paths there are."""
+    ends = request.sell, request.buy
+    return *ends, request.venues, request.hubs, request.mix_venues, request.max_hops
+
+
+def _first_ways(snapshot: Snapshot, request: RouteRequest) -> tuple[Way, ...]:
+    """Return all ways where they are few, else one more than that."""
+    paths = islice(every_path(snapshot, request), FEW + 1)
+    return tuple(way_through(pools, request.sell.address) for pools in paths)
 
 
 def _ranked(snapshot: Snapshot, request: RouteRequest) -> list[tuple[Pool, ...]]:
@@ -130,30 +217,3 @@ def _distances(snapshot: Snapshot, target: str, most: int) -> dict[str, int]:
 def _allowed(snapshot: Snapshot, request: RouteRequest, one: str, other: str) -> tuple[Pool, ...]:
     pools = snapshot.between(one, other)
     return tuple(p for p in pools if not request.venues or p.venue in request.venues)
-
-
-def _forwards(pools: Sequence[Pool], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
-    steps: list[Step] = []
-    for pool in pools:
-        quote = pool.exact_in(token, amount)
-        if isinstance(quote, NoRoute):
-            return quote
-        steps.append(Step(pool, token, _other(pool, token), quote))
-        token, amount = _other(pool, token), quote.amount_out
-    return tuple(steps)
-
-
-def _backwards(pools: Sequence[Pool], token: str, amount: int) -> tuple[Step, ...] | NoRoute:
-    steps: list[Step] = []
-    for pool in reversed(pools):
-        token = _other(pool, token)
-        quote = pool.exact_out(token, amount)
-        if isinstance(quote, NoRoute):
-            return quote
-        steps.append(Step(pool, token, _other(pool, token), quote))
-        amount = quote.amount_in
-    return tuple(reversed(steps))
-
-
-def _other(pool: Pool, token: str) -> str:
-    return pool.token1 if token == pool.token0 else pool.token0

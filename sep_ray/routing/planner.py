@@ -11,7 +11,7 @@ bad model costs no more than the width of a tie.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -21,12 +21,12 @@ from sep_ray.kernel.units import MAX_UINT256, Asset
 from sep_ray.routing.bound import HOPS, Certificate
 from sep_ray.routing.choice import choose
 from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
-from sep_ray.routing.features import cost_row, path_price
+from sep_ray.routing.features import Describer
 from sep_ray.routing.optimum import Optimum, optimum
-from sep_ray.routing.paths import Search, Step, search
-from sep_ray.routing.plan import Hop, Path, Plan, RouteRequest, route_of
+from sep_ray.routing.paths import Quoted, Search, search
+from sep_ray.routing.plan import Plan, RouteRequest
 from sep_ray.routing.prices import Ratio, price_between
-from sep_ray.routing.ranking import Candidate, Candidates, net_of, rank
+from sep_ray.routing.ranking import Candidate, Candidates, net_of
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
 from sep_ray.routing.splitting import best_split
@@ -78,24 +78,23 @@ def _candidates(
     snapshot: Snapshot, request: RouteRequest, conditions: Conditions
 ) -> Candidates | NoRoute:
     singles = search(snapshot, request)
-    desk = _Desk(snapshot, request, conditions, _gas_value(snapshot, request))
-    items = [desk.candidate([steps]) for steps in singles.found]
-    items.sort(key=lambda item: rank(item.route, item.net, request.side))
+    desk = _Desk(snapshot, request, conditions)
+    items = [desk.candidate([path]) for path in singles.found]
+    items.sort(key=Candidate.rank)
     whole = optimum(snapshot, request) if request.certify else None
     proof = _proof(whole, items)
     split = _split(desk, whole, items)
     if split is not None:
         items.append(split)
-        items.sort(key=lambda item: rank(item.route, item.net, request.side))
+        items.sort(key=Candidate.rank)
     if not items:
         return _nothing(singles)
     mid = price_between(snapshot, request.sell.address, request.buy.address)
-    steps = singles.found[0] if singles.found else ()
     return Candidates(
         items=tuple(items[:KEEP]),
         block_number=snapshot.block_number,
         block_hash=snapshot.block_hash,
-        mid=path_price(steps) if isinstance(mid, NoRoute) else mid,
+        mid=_first_mid(singles) if isinstance(mid, NoRoute) else mid,
         gas_value=desk.gas_value,
         considered=singles.considered,
         proof=proof,
@@ -107,30 +106,29 @@ def rows(found: Candidates) -> tuple[CostRow, ...]:
     return tuple(item.row for item in found.items)
 
 
-@dataclass(frozen=True, slots=True)
 class _Desk:
     """What is needed to turn quoted legs into a candidate."""
 
-    snapshot: Snapshot
-    request: RouteRequest
-    conditions: Conditions
-    gas_value: Ratio | None
+    def __init__(self, snapshot: Snapshot, request: RouteRequest, conditions: Conditions) -> None:
+        self.snapshot, self.request = snapshot, request
+        self.gas_value = _gas_value(snapshot, request)
+        self._describer = Describer(snapshot, request, conditions)
 
-    def candidate(self, legs: Sequence[Sequence[Step]]) -> Candidate:
+    def candidate(self, legs: Sequence[Quoted]) -> Candidate:
         """Describe quoted legs, with their cost by formula."""
-        paths = [Path(hops=tuple(_hop(step) for step in steps)) for steps in legs]
-        route = route_of(paths, self.request.side)
-        row = cost_row(legs, self.snapshot, self.request, self.conditions)
+        selling = self.request.side is Side.SELL
+        counted = sum(leg.amount_out if selling else leg.amount_in for leg in legs)
+        row = self._describer.row(legs)
         formula = estimate(row)
-        net = net_of(route, formula, self.gas_value, self.request)
-        return Candidate(route=route, row=row, formula=formula, net=net)
+        net = net_of(counted, formula, self.gas_value, self.request)
+        return Candidate(tuple(legs), self.request.side, row, formula, net)
 
 
 def _proof(whole: Optimum | None, items: Sequence[Candidate]) -> tuple[Certificate, ...]:
     """Return the certificates; where a path nearly reaches the cheap one, that alone."""
     if whole is None:
         return ()
-    if any(whole.suffices(item.route) for item in items):
+    if any(whole.suffices(item) for item in items):
         return (whole.first,)
     return whole.certificates()
 
@@ -146,7 +144,7 @@ def _split(desk: _Desk, whole: Optimum | None, items: Sequence[Candidate]) -> Ca
         whole = optimum(desk.snapshot, request, mixing=request.mix_venues, hops=request.max_hops)
     if whole is None:
         return None
-    if items and whole.suffices(items[0].route):
+    if items and whole.suffices(items[0]):
         return None
     return best_split(whole, request, desk.candidate)
 
@@ -186,14 +184,6 @@ def _gas_value(snapshot: Snapshot, request: RouteRequest) -> Ratio | None:
     return None if isinstance(price, NoRoute) else price
 
 
-def _hop(step: Step) -> Hop:
-    return Hop(
-        pool=step.pool.address,
-        venue=step.pool.venue,
-        fee_ppm=step.pool.fee_ppm,
-        token_in=step.token_in,
-        token_out=step.token_out,
-        amount_in=step.quote.amount_in,
-        amount_out=step.quote.amount_out,
-        ticks_crossed=step.quote.ticks_crossed,
-    )
+def _first_mid(singles: Search) -> Ratio:
+    """Return the mid of the shortest path's own pools."""
+    return singles.found[0].way.mid if singles.found else (1, 1)

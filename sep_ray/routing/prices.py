@@ -31,13 +31,7 @@ def price_between(snapshot: Snapshot, base: str, quote: str) -> Ratio | NoRoute:
     """As `mid_price`, for two token addresses of the snapshot's chain."""
     if base == quote:
         return 1, 1
-    best: tuple[int, Ratio] | None = None
-    for depth, ratio in _ways(snapshot, base, quote):
-        if best is None or depth > best[0]:
-            best = depth, ratio
-    if best is None:
-        return NoRoute(reason=Reason.NO_PATH, detail=f"no price of {base} in {quote}")
-    return best[1]
+    return snapshot.once(("price", base, quote), lambda: _price(snapshot, base, quote))
 
 
 def convert(units: int, price: Ratio, rounding: Rounding) -> int:
@@ -49,6 +43,16 @@ def pool_price(pool: Pool, token_in: str) -> Ratio:
     """Return the pool's price of `token_in` in its other token, before fees."""
     numerator, denominator = pool.price()
     return (numerator, denominator) if token_in == pool.token0 else (denominator, numerator)
+
+
+def _price(snapshot: Snapshot, base: str, quote: str) -> Ratio | NoRoute:
+    best: tuple[int, Ratio] | None = None
+    for depth, ratio in _ways(snapshot, base, quote):
+        if best is None or depth > best[0]:
+            best = depth, ratio
+    if best is None:
+        return NoRoute(reason=Reason.NO_PATH, detail=f"no price of {base} in {quote}")
+    return best[1]
 
 
 def _address(snapshot: Snapshot, asset: Asset) -> str | None:

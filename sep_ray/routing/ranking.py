@@ -9,21 +9,56 @@ from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.bound import Certificate
 from sep_ray.routing.cost import CostEstimate, CostRow
-from sep_ray.routing.plan import Route, RouteRequest
+from sep_ray.routing.paths import Quoted
+from sep_ray.routing.plan import Route, RouteRequest, route_of
 from sep_ray.routing.prices import Ratio, convert
 
 TIE_PPM: Final = 200
 """Candidates within 2 bp of the best, net, count as equal: the cost model breaks the tie."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A quoted route with its features, its cost by formula and what it leaves net of that."""
+    """Quoted legs with their features, their cost by formula and what they leave net of that."""
 
-    route: Route
+    legs: tuple[Quoted, ...]
+    side: Side
     row: CostRow
     formula: CostEstimate
     net: int
+
+    @property
+    def amount_in(self) -> int:
+        return sum(leg.amount_in for leg in self.legs)
+
+    @property
+    def amount_out(self) -> int:
+        return sum(leg.amount_out for leg in self.legs)
+
+    @property
+    def counted(self) -> int:
+        """The amount that the request leaves open."""
+        return self.amount_out if self.side is Side.SELL else self.amount_in
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The addresses of the pools, leg by leg."""
+        if len(self.legs) == 1:
+            return self.legs[0].way.addresses
+        return tuple(address for leg in self.legs for address in leg.way.addresses)
+
+    @property
+    def route(self) -> Route:
+        """The legs as a plan names them."""
+        return route_of([leg.path() for leg in self.legs], self.side)
+
+    def rank(self, net: int | None = None) -> tuple[int, int, tuple[str, ...]]:
+        """Return a sort key, best first: net, then fewer pools, then addresses, so never by chance.
+
+        `net` is another's word for what it leaves (None: by formula).
+        """
+        leaves = self.net if net is None else net
+        return (-leaves if self.side is Side.SELL else leaves), self.row.hops, self.pools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,24 +94,18 @@ def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | 
     return convert(wei, gas_value, Rounding.UP)
 
 
-def net_of(route: Route, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest) -> int:
+def net_of(
+    counted: int, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest
+) -> int:
     """Return output less gas and drift (SELL) or input plus gas and drift (BUY).
 
-    Costs round up. Gas without a price counts as nothing.
+    `counted` is that output or input. Costs round up. Gas without a price counts as nothing.
     """
-    selling = request.side is Side.SELL
-    amount = route.amount_out if selling else route.amount_in
-    drift = divide(amount * cost.slippage_ppm, PPM, Rounding.UP)
+    drift = divide(counted * cost.slippage_ppm, PPM, Rounding.UP)
     paid = drift + (gas_cost(cost.gas, gas_value, request) or 0)
-    return amount - paid if selling else amount + paid
+    return counted - paid if request.side is Side.SELL else counted + paid
 
 
-def rank(route: Route, net: int, side: Side) -> tuple[int, int, tuple[str, ...]]:
-    """Return a sort key, best first: net, then fewer pools, then addresses, so never by chance."""
-    return (-net if side is Side.SELL else net), len(route.hops), route.pools
-
-
-def near(item: Candidate, best: Candidate, side: Side) -> bool:
+def near(item: Candidate, best: Candidate) -> bool:
     """Whether `item` is within TIE_PPM of the best candidate's amount, net by formula."""
-    amount = best.route.amount_out if side is Side.SELL else best.route.amount_in
-    return abs(best.net - item.net) * PPM <= amount * TIE_PPM
+    return abs(best.net - item.net) * PPM <= best.counted * TIE_PPM

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sep_ray.kernel.units import ChainId, Token
 from sep_ray.routing.pools.pool import Pool
@@ -11,6 +12,8 @@ from sep_ray.routing.stops import StoppedPool
 
 if TYPE_CHECKING:
     from sep_ray.routing.index import Index
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +24,8 @@ class Snapshot:
     stands for the chain's coin; without it gas has no price in tokens. `stopped` are pools that
     are not in `pools` because what is known of them cannot be trusted. `means` are mean ticks of
     V3 pools over the last minutes, by address, weighted by time. `taxed` are addresses of tokens
-    that keep a part of what is moved: there is no pool of theirs in `pools`. The index by
-    token is rebuilt where the snapshot arrives; it does not travel.
+    that keep a part of what is moved: there is no pool of theirs in `pools`. What is worked out
+    from all this is kept with it (`once`) and does not travel.
     """
 
     chain_id: ChainId
@@ -38,8 +41,7 @@ class Snapshot:
     taxed: tuple[str, ...] = ()
     _known: dict[str, Token] = field(init=False, repr=False, compare=False)
     _near: dict[str, dict[str, tuple[Pool, ...]]] = field(init=False, repr=False, compare=False)
-    _index: Index | None = field(init=False, repr=False, compare=False, default=None)
-    _at_means: Snapshot | None = field(init=False, repr=False, compare=False, default=None)
+    _made: dict[Hashable, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         near: dict[str, dict[str, tuple[Pool, ...]]] = {}
@@ -57,28 +59,27 @@ class Snapshot:
             *(self.stopped, self.means, self.taxed),
         )
 
+    def once(self, key: Hashable, build: Callable[[], Made]) -> Made:
+        """Return what `build` makes of this market, made when first asked for and kept."""
+        if key not in self._made:
+            self._made[key] = build()
+        made: Made = self._made[key]
+        return made
+
     @property
     def index(self) -> Index:
-        """The market as arrays, built when it is first asked for. It does not travel."""
-        if self._index is None:
-            from sep_ray.routing.index import build
+        """The market as arrays."""
+        from sep_ray.routing.index import build
 
-            built = build(tuple(token.asset.address for token in self.tokens), self.pools)
-            object.__setattr__(self, "_index", built)
-            return built
-        return self._index
+        tokens = (token.asset.address for token in self.tokens)
+        return self.once("index", lambda: build(tuple(tokens), self.pools))
 
     @property
     def at_means(self) -> Snapshot:
-        """Only the pools with a time-weighted mean, as if they stood there; built when first asked
-        for. It does not travel."""
-        if self._at_means is None:
-            from sep_ray.routing.guard import means_of
+        """Only the pools with a time-weighted mean, as if they stood there."""
+        from sep_ray.routing.guard import means_of
 
-            built = replace(self, pools=means_of(self), means=())
-            object.__setattr__(self, "_at_means", built)
-            return built
-        return self._at_means
+        return self.once("at_means", lambda: replace(self, pools=means_of(self), means=()))
 
     def token(self, address: str) -> Token | None:
         """Return the token at a lower-case address, or None."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from sep_ray.routing.legs import exact_legs
 from sep_ray.routing.optimum import Optimum
-from sep_ray.routing.paths import Step
+from sep_ray.routing.paths import Quoted
 from sep_ray.routing.plan import RouteRequest
-from sep_ray.routing.ranking import Candidate, rank
+from sep_ray.routing.ranking import Candidate
 from sep_ray.routing.split import Strand, fitted, strands
 
-Describe = Callable[[Sequence[Sequence[Step]]], Candidate]
+Describe = Callable[[Sequence[Quoted]], Candidate]
 
 
 def best_split(whole: Optimum, request: RouteRequest, describe: Describe) -> Candidate | None:
@@ -37,10 +37,10 @@ def best_split(whole: Optimum, request: RouteRequest, describe: Describe) -> Can
     most = min(request.max_splits, len(drawn))
     for count in _counts(most, request.gas_price_wei):
         attempt(count)
-    best = _better(tried, request)
+    best = _better(tried)
     while best is not None and request.gas_price_wei and best > 2 and best - 1 not in tried:
         attempt(best - 1)
-        best = _better(tried, request)
+        best = _better(tried)
     return None if best is None else tried[best]
 
 
@@ -52,8 +52,8 @@ def _counts(most: int, gas_price_wei: int) -> list[int]:
     return found
 
 
-def _better(tried: dict[int, Candidate | None], request: RouteRequest) -> int | None:
-    found = [(rank(item.route, item.net, request.side), n) for n, item in tried.items() if item]
+def _better(tried: dict[int, Candidate | None]) -> int | None:
+    found = [(item.rank(), n) for n, item in tried.items() if item]
     return min(found)[1] if found else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 import pytest
 
@@ -47,17 +46,17 @@ ROW = CostRow(
     ],
 )
 def test_gas_by_shape(v2_hops, v3_hops, ticks, gas):
-    row = replace(
-        ROW, hops=v2_hops + v3_hops, v2_hops=v2_hops, v3_hops=v3_hops, ticks_crossed=ticks
+    row = ROW._replace(
+        hops=v2_hops + v3_hops, v2_hops=v2_hops, v3_hops=v3_hops, ticks_crossed=ticks
     )
     assert estimate(row).gas == gas
 
 
 def test_drift_grows_with_the_root_of_the_delay():
     """z90 of a normal: 1.28 * 400 ppm after one block, ten times that after a hundred."""
-    assert estimate(replace(ROW, delay_blocks=0)).slippage_ppm == 0
+    assert estimate(ROW._replace(delay_blocks=0)).slippage_ppm == 0
     assert estimate(ROW).slippage_ppm == 513
-    assert estimate(replace(ROW, delay_blocks=100)).slippage_ppm == 5_127
+    assert estimate(ROW._replace(delay_blocks=100)).slippage_ppm == 5_127
 
 
 @pytest.mark.parametrize(
@@ -72,13 +71,13 @@ def test_drift_grows_with_the_root_of_the_delay():
     ],
 )
 def test_a_gas_price_below_the_base_fee_waits_for_it_to_fall(price_over_base, blocks):
-    row = replace(ROW, gas_price_over_base_ppm=price_over_base)
+    row = ROW._replace(gas_price_over_base_ppm=price_over_base)
     assert estimate(row).inclusion_blocks == blocks
 
 
 def test_waiting_for_inclusion_is_drift_too():
-    waiting = replace(ROW, gas_price_over_base_ppm=765_625)
-    assert estimate(waiting).slippage_ppm == estimate(replace(ROW, delay_blocks=3)).slippage_ppm
+    waiting = ROW._replace(gas_price_over_base_ppm=765_625)
+    assert estimate(waiting).slippage_ppm == estimate(ROW._replace(delay_blocks=3)).slippage_ppm
 
 
 def test_a_dear_model_is_believed_and_a_free_one_is_not():
