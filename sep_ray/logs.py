@@ -6,11 +6,12 @@ everything a task does are bound once with `structlog.contextvars.bound_contextv
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -29,6 +30,9 @@ _IN_TEXT: Final = (
     ("earer ", re.compile(r"\b([Bb]earer) [\w.~+/-]+=*"), rf"\1 {HIDDEN}"),
 )
 """What every match contains (looked for first: most texts have none), pattern, replacement."""
+
+_ENCODER: Final = json.JSONEncoder(default=str, separators=(",", ":"))
+_OURSELVES: Final = ("structlog", __name__)
 
 # Without local variables: they may hold keys.
 _traceback: Final = structlog.processors.ExceptionRenderer(
@@ -61,6 +65,32 @@ def _is_telling(name: str) -> bool:
     return name in _SIGNED_NAMES or _SECRET_NAMES.search(name) is not None
 
 
+class _Line(structlog.WriteLogger):
+    """Writes lines for one module, without the standard library's records in between."""
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        super().__init__(out)
+        self.name = name
+
+
+def _lines(out: TextIO) -> Callable[..., _Line]:
+    """Return what makes the logger of a name, or of the module that logs."""
+    named = cache(lambda name: _Line(out, name))
+    return lambda *names: named(names[0] if names else _caller())
+
+
+def _caller() -> str:
+    """Return the name of the module that logs."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_OURSELVES):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__"))
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return _ENCODER.encode(event)
+
+
 def configure(
     log_format: Format = "auto", level: str = "info", stream: TextIO | None = None
 ) -> None:
@@ -72,17 +102,13 @@ def configure(
     coloured = log_format == "console" or (log_format == "auto" and out.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([] if coloured else [_traceback]),
         hide_secrets,
     ]
-    last: Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
-        if coloured
-        else structlog.processors.JSONRenderer(default=str, sort_keys=False)
-    )
+    last: Processor = structlog.dev.ConsoleRenderer(colors=out.isatty()) if coloured else _as_json
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
@@ -93,12 +119,8 @@ def configure(
     root.handlers = [handler]
     root.setLevel(level.upper())
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
+        logger_factory=_lines(out),
         cache_logger_on_first_use=False,
     )

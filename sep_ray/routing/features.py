@@ -18,9 +18,7 @@ class Describer:
     What is the same for all routes of a request is worked out once.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, request: RouteRequest, conditions: Conditions
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, request: RouteRequest, conditions: Conditions) -> None:
         price, volatility = request.gas_price_wei, conditions.volatility_ppm
         if volatility is None:
             volatility = default_volatility_ppm(conditions.block_time_ms)

@@ -94,9 +94,7 @@ def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | 
     return convert(wei, gas_value, Rounding.UP)
 
 
-def net_of(
-    counted: int, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest
-) -> int:
+def net_of(counted: int, cost: CostEstimate, gas_value: Ratio | None, request: RouteRequest) -> int:
     """Return output less gas and drift (SELL) or input plus gas and drift (BUY).
 
     `counted` is that output or input. Costs round up. Gas without a price counts as nothing.
