@@ -80,7 +80,7 @@ class ChainExecutorShell:
     @ray.method(concurrency_group="control")
     def snapshot(self) -> Snapshot | None:
         """Return the newest market; None before the first block was read."""
-        return self._executor.snapshot if self._executor is not None else None
+        return self._executor.market.snapshot if self._executor is not None else None
 
     @ray.method
     def quote(self, trade: Trade) -> Plan | NoRoute:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -20,15 +19,15 @@ from sep_ray.decomposition.step import Step
 from sep_ray.engine.audit import Auditor, AuditStore
 from sep_ray.engine.claiming import Claimer
 from sep_ray.engine.departing import Crossings, Departer
-from sep_ray.engine.gate import CallReader, Gate, GateStore, Unread
+from sep_ray.engine.gate import Gate, GateStore
 from sep_ray.engine.halting import HaltBoard
 from sep_ray.engine.lane import Lane, LaneState
-from sep_ray.engine.launching import Launcher
+from sep_ray.engine.launching import Launched, Launcher
 from sep_ray.engine.leadership import Leadership
+from sep_ray.engine.marketplace import Marketplace
 from sep_ray.engine.netter import Netter
-from sep_ray.engine.planning import Planner, Snapshots, Trade, WorkingMarket, pair_ticks
+from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.ports import Model
-from sep_ray.engine.proving import worth_of
 from sep_ray.engine.refuelling import Refueller
 from sep_ray.engine.retrying import Retrier
 from sep_ray.engine.rules import ChainRules, Meter, NoMeter
@@ -36,61 +35,30 @@ from sep_ray.engine.sending import Round, Sender, SendingStore
 from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.engine.status import ExecutorStatus, lane_status
 from sep_ray.engine.watching import Watcher
-from sep_ray.execution.fees import Fees, offer
+from sep_ray.engine.world import World
 from sep_ray.execution.ports import (
-    FREE,
-    Accounts,
-    Call,
-    Calls,
-    Chain,
-    DataFees,
-    Endpoints,
-    Evidence,
-    Finality,
     Head,
     Signer,
 )
 from sep_ray.journal.ports import Leases, Ticks
 from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
-from sep_ray.kernel.errors import InvariantBroken, SepError, Transient
+from sep_ray.kernel.errors import InvariantBroken, SepError
 from sep_ray.kernel.ids import IdSource
 from sep_ray.kernel.points import Point, reached
-from sep_ray.kernel.units import Asset
 from sep_ray.routing.plan import Plan
-from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.reasons import NoRoute
-from sep_ray.routing.snapshot import Snapshot
 from sep_ray.settlement.choice import Chosen, NoBridge
 from sep_ray.settlement.weighed import Choice
 
 log = structlog.get_logger()
 
-TIP_EVERY: Final = 10
-"""Heads after which the usual tip is read again."""
-TYPICAL: Final = Call(to="0x" + "ff" * 20, data="0x" + bytes(range(256)).hex() * 3)
-"""What a rollup is asked the price of: 768 bytes that hardly shrink, a swap of two legs."""
 ROUNDS_A_TURN: Final = 16
 """Rounds sent before the next head is looked at."""
 
 
 class ExecutorStore(AuditStore, SendingStore, SettlingStore, GateStore, Leases, Ticks, Protocol):
     """What an executor reads and writes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """The chain as an executor meets it; None for what the chain does not have."""
-
-    chain: Chain
-    accounts: Accounts
-    calls: Calls
-    snapshots: Snapshots
-    finality: Finality | None = None
-    evidence: Evidence | None = None
-    data_fees: DataFees | None = None
-    endpoints: Endpoints | None = None
-    reader: CallReader = field(default_factory=Unread)
 
 
 class ChainExecutor:
@@ -122,7 +90,8 @@ class ChainExecutor:
         self._settler = Settler(
             chain, accounts, store, clock, rules, meter, world.finality, world.evidence
         )
-        self._settler.worth = self._worth
+        self.market = Marketplace(world, store, self._planner, clock, rules, meter)
+        self._settler.worth = self.market.worth
         self.halts = HaltBoard(steady)
         self._gate = Gate(store, self.halts, rules, clock, world.reader)
         self._launcher = Launcher(
@@ -153,9 +122,6 @@ class ChainExecutor:
         self._coming: Head | None = None
         self._head: Head | None = None
         self._head_at: Millis | None = None
-        self._market: WorkingMarket | None = None
-        self._data = FREE
-        self._tip_wei = self._heads_seen = 0
 
     # What others ask
 
@@ -169,9 +135,9 @@ class ChainExecutor:
         async with self._turn:
             self._head, self._head_at = head, self._clock.now()
             async with self._attempting("read the market"):
-                await self._read(head)
+                await self.market.read(head)
             async with self._attempting("read limits and halts"):
-                await self._gate.refresh(self.snapshot)
+                await self._gate.refresh(self.market.snapshot)
             async with self._attempting("keep the leases"):
                 await self._leadership.take()
             async with self._attempting("tend lanes"):
@@ -195,57 +161,28 @@ class ChainExecutor:
 
     def status(self) -> ExecutorStatus:
         """Return how the executor stands."""
+        snapshot = self.market.snapshot
         return ExecutorStatus(
             chain_id=self._rules.chain_id,
             head=self._head.number if self._head else None,
             head_at=self._head_at,
-            snapshot_block=self._market.base.block_number if self._market else None,
-            stopped=self._market.base.stopped if self._market else (),
+            snapshot_block=snapshot.block_number if snapshot else None,
+            stopped=snapshot.stopped if snapshot else (),
             lanes=lane_status(self.lanes, self._rules),
             endpoints=self._world.endpoints.status() if self._world.endpoints else (),
         )
 
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The newest market that was read."""
-        return self._market.base if self._market is not None else None
-
     async def quote(self, trade: Trade) -> Plan | NoRoute:
         """Plan a trade on the newest snapshot, without sending; Transient while there is none."""
-        head, snapshot = self._head, self.snapshot
-        if head is None or snapshot is None:
-            raise Transient("no market has been read yet", chain_id=self._rules.chain_id)
-        request = trade.request(
-            snapshot.block_time_s + self._rules.lifetime_ms // 1_000,
-            head.next_base_fee_wei + self._fees(head).tip_wei,
-            self._data,
-            mix_venues=self._world.calls.mixes_venues,
-        )
-        (options,) = await self._planner.options(snapshot, [request])
-        return self._planner.decide(options, WorkingMarket(snapshot))
+        return await self.market.quote(trade, self._head)
 
     async def weigh(self, step: Step) -> Chosen | NoBridge:
         """Choose a step's bridge as things stand, without sending; Transient without a market."""
-        head, snapshot = self._head, self.snapshot
-        if head is None or snapshot is None:
-            raise Transient("no market has been read yet", chain_id=self._rules.chain_id)
+        head, snapshot = self.market.now(self._head)
         if self._departer is None:
             return NoBridge(choice=Choice(reason="none is known"), passing=False)
-        return await self._departer.weigh(step, self.lanes[0].account, self._fees(head), snapshot)
-
-    def prices(self, quote: Asset) -> dict[Asset, Ratio]:
-        """Return the mid of the coin and of every known token in `quote`, where there is one.
-
-        Units of `quote` per smallest unit, as numerator and denominator.
-        """
-        snapshot = self.snapshot
-        if snapshot is None:
-            return {}
-        found = {asset: mid_price(snapshot, asset, quote) for asset in self._rules.assets}
-        return {asset: mid for asset, mid in found.items() if not isinstance(mid, NoRoute)}
-
-    def _worth(self, asset: Asset, units: int) -> int | None:
-        return worth_of(asset, units, self.snapshot, self._rules.numeraire)
+        fees = self.market.fees(head)
+        return await self._departer.weigh(step, self.lanes[0].account, fees, snapshot)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then follow heads and hints until told to stop; leases are given back."""
@@ -288,30 +225,6 @@ class ChainExecutor:
 
     # A head
 
-    async def _read(self, head: Head) -> None:
-        """Read the market right after a head, and keep its prices."""
-        if self._heads_seen % TIP_EVERY == 0:
-            self._tip_wei = await self._world.accounts.usual_tip()
-        self._heads_seen += 1
-        self._planner.observe(head.next_base_fee_wei)
-        if self._world.data_fees is not None:
-            (self._data,) = await self._world.data_fees.costs([TYPICAL], head)
-        snapshot = await self._world.snapshots.read(head)
-        self._take(snapshot)
-        ticks = pair_ticks(snapshot, self._rules.tokens, self._clock.now())
-        await self._store.record_ticks(ticks)
-
-    def _take(self, snapshot: Snapshot) -> None:
-        """Plan on this market from now on, and count the pools that stopped since the last."""
-        known = set(self._market.base.stopped) if self._market is not None else set()
-        chain = str(self._rules.chain_id)
-        for stop in snapshot.stopped:
-            if stop not in known:
-                self._meter.count("pool_stopped", {"chain_id": chain, "cause": stop.cause.value})
-        for stop in known.difference(snapshot.stopped):
-            self._meter.count("pool_returned", {"chain_id": chain, "cause": stop.cause.value})
-        self._market = WorkingMarket(snapshot)
-
     async def _tend(self, lanes: Sequence[Lane], head: Head) -> None:
         """Bring lanes up to a head. What goes wrong in one stops that one alone.
 
@@ -346,10 +259,10 @@ class ChainExecutor:
         return newest
 
     async def _mind(self, lane: Lane, head: Head) -> None:
-        fees = self._fees(head)
+        fees = self.market.fees(head)
         plans: Mapping[UUID, Plan] = {}
-        if self._market is not None and lane.doomed:
-            plans = await self._watcher.replans(lane, self._market, head, fees)
+        if self.market.working is not None and lane.doomed:
+            plans = await self._watcher.replans(lane, self.market.working, head, fees)
         await self._launcher.upkeep(lane, fees, head, plans)
 
     async def _confirm(self, lane: Lane, head: Head) -> None:
@@ -373,8 +286,8 @@ class ChainExecutor:
         auditor = self._auditors[lane.account]
         agrees = lane.whole and await auditor.check(head, lane.before_unbooked())
         lane.agrees = agrees and not lane.unsettled
-        if self._market is not None:
-            await self._watcher.judge(lane, self._market, head)
+        if self.market.working is not None:
+            await self._watcher.judge(lane, self.market.working, head)
 
     async def _recover(self, lane: Lane) -> None:
         """Read a lane from the journal.
@@ -394,73 +307,83 @@ class ChainExecutor:
         log.info("lane_recovered", lane=lane.name, live=len(attempts), next_nonce=following)
         reached(Point.BOOKS_READ)
 
-    def _expect(self, lane: Lane) -> None:
-        """Move the market as the swaps that have not landed will."""
-        for attempt in lane.pending():
-            plan = lane.plans.get(attempt.id)
-            if plan is not None and self._market is not None:
-                self._market.take(plan)
+    def _flying(self) -> list[Plan]:
+        """Return the plans of swaps that have not landed."""
+        pending = ((lane, attempt) for lane in self.lanes for attempt in lane.pending())
+        return [lane.plans[each.id] for lane, each in pending if each.id in lane.plans]
 
     async def _send(self) -> int:
         """Send rounds while there is work, a market of this head and a lane without doubts."""
-        head, market, sent = self._head, self._market, 0
+        head, market, sent = self._head, self.market.working, 0
         if head is None or market is None or market.base.block_hash != head.hash:
             return 0
         for lane in self._ready_lanes():
             async with self._attempting("claim", lane):
-                sent += await self._claimer.round(lane, head, self._fees(head))
+                sent += await self._claimer.round(lane, head, self.market.fees(head))
             async with self._attempting("refuel", lane):
                 ready = self._ready_lanes()
-                sent += await self._refueller.round(lane, ready, head, self._fees(head))
+                sent += await self._refueller.round(lane, ready, head, self.market.fees(head))
             async with self._attempting("try again", lane):
                 sent += await self._retry(lane, head, market)
-        for _ in range(ROUNDS_A_TURN):
-            done = await self._round(head, market)
-            if not done:
-                break
-            sent += done
-        return sent
+        return sent + await self._rounds(head, market)
 
     async def _retry(self, lane: Lane, head: Head, market: WorkingMarket) -> int:
-        fees = self._fees(head)
+        fees = self.market.fees(head)
         retries = await self._retrier.retries(lane, head, market, fees)
         jobs = [self._sender.swap_job(lane, each.draft, each.requeued) for each in retries]
         return await self._launcher.launch(lane, jobs, fees, head)
 
-    async def _round(self, head: Head, market: WorkingMarket) -> int:
-        """Send one round over all lanes that are ready."""
-        lanes, fees, sent = self._ready_lanes(), self._fees(head), 0
-        planned = None
-        if lanes:
-            async with self._attempting("plan", lanes[0]):
-                await self._netter.net(lanes[0], market.base)
-                planned = await self._sender.plan(lanes, head, market, fees)
-                if planned is not None and not await self._stands(planned, head):
-                    return 0
-                if planned is not None:
-                    await self._sender.refuse(lanes[0], planned.refused)
-                    sent += len(planned.refused)
-        for lane in lanes if planned is not None else ():
-            if planned is not None and lane.account in planned.accounts:
-                async with self._attempting("send", lane):
-                    sent += await self._sender.send(lane, planned, fees, head)
+    async def _rounds(self, head: Head, market: WorkingMarket) -> int:
+        """Send rounds until one does nothing. While one is handed over, the next is planned."""
+        sent, launched = 0, list[tuple[Lane, Launched]]()
+        for _ in range(ROUNDS_A_TURN):
+            handing = self._hand_over(launched, head)
+            planned, _ = await asyncio.gather(self._plan(head, market), handing)
+            launched = []
+            if planned is None:
+                break
+            done, launched = await self._prepare(planned, head)
+            sent += done
+            if not done:
+                break
+        await self._hand_over(launched, head)
         return sent
 
-    async def _stands(self, planned: Round, head: Head) -> bool:
-        """Whether the pools are as they were planned on. Where not, the next turn plans anew."""
-        if not await self._world.snapshots.confirm(head, planned.pools):
-            return True
-        self._take(await self._world.snapshots.read(head))
-        for lane in self.lanes:
-            self._expect(lane)
-        return False
+    async def _plan(self, head: Head, market: WorkingMarket) -> Round | None:
+        """Plan a round over all lanes that are ready; None when there is nothing to do."""
+        lanes = self._ready_lanes()
+        for first in lanes[:1]:
+            async with self._attempting("plan", first):
+                await self._netter.net(first, market.base)
+                planned = await self._sender.plan(lanes, head, market, self.market.fees(head))
+                if planned is not None and await self.market.stands(
+                    head, planned.pools, self._flying()
+                ):
+                    return planned
+        return None
+
+    async def _prepare(self, planned: Round, head: Head) -> tuple[int, list[tuple[Lane, Launched]]]:
+        """Sign and record a round over its lanes; return how many steps were moved on."""
+        lanes, fees, done = self._ready_lanes(), self.market.fees(head), 0
+        found: list[tuple[Lane, Launched]] = []
+        for first in lanes[:1]:
+            async with self._attempting("refuse", first):
+                await self._sender.refuse(first, planned.refused)
+                done += len(planned.refused)
+        for lane in (lane for lane in lanes if lane.account in planned.accounts):
+            async with self._attempting("send", lane):
+                launched, ended = await self._sender.prepare(lane, planned, fees, head)
+                found.append((lane, launched))
+                done += len(launched.attempts) + ended
+        return done, found
+
+    async def _hand_over(self, launched: Sequence[tuple[Lane, Launched]], head: Head) -> None:
+        for lane, each in launched:
+            async with self._attempting("hand over", lane):
+                await self._launcher.broadcast(lane, each.attempts, head, each.proven)
 
     def _ready_lanes(self) -> list[Lane]:
         return [lane for lane in self.lanes if lane.state is LaneState.READY]
-
-    def _fees(self, head: Head) -> Fees:
-        fees = offer(self._rules.fees, head.next_base_fee_wei, self._tip_wei)
-        return replace(fees, data_gas=self._data.gas, data_wei=self._data.wei)
 
     @asynccontextmanager
     async def _attempting(self, doing: str, lane: Lane | None = None) -> AsyncIterator[None]:

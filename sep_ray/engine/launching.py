@@ -81,6 +81,14 @@ class _Replacement:
     plan: Plan | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """Attempts that are durable and still to be handed over; `proven` is since when they are."""
+
+    attempts: Sequence[Attempt] = ()
+    proven: Millis | None = None
+
+
 class LaunchingStore(Journal, Leases, Protocol):
     """What launching reads and writes."""
 
@@ -112,7 +120,13 @@ class Launcher:
         self._meter = meter
 
     async def launch(self, lane: Lane, jobs: Sequence[Job], fees: Fees, head: Head) -> int:
-        """Sign, record and send jobs at the lane's next nonces; return how many became durable.
+        """Prepare jobs and hand them over; return how many became durable."""
+        launched = await self.prepare(lane, jobs, fees)
+        await self.broadcast(lane, launched.attempts, head, launched.proven)
+        return len(launched.attempts)
+
+    async def prepare(self, lane: Lane, jobs: Sequence[Job], fees: Fees) -> Launched:
+        """Sign jobs at the lane's next nonces and record them; return what became durable.
 
         What was not cleared before is now; the denied is left out (P9). A job that cannot be
         recorded (its step moved on, its funds are gone) may leave a gap below the others;
@@ -123,18 +137,17 @@ class Launcher:
         jobs = [job if job.cleared is not None else next(said) for job in jobs]
         jobs = [job for job in jobs if job.cleared is not None]
         if not jobs:
-            return 0
+            return Launched()
         nonces = range(lane.next_nonce, lane.next_nonce + len(jobs))
         attempts = await self._sign(lane, list(zip(nonces, jobs, strict=True)), fees)
         if not attempts:
-            return 0
+            return Launched()
         reached(Point.SIGNED)
-        began = self._entitlement.now()
+        proven = self._entitlement.now()
         kept = await self._record(lane, list(zip(attempts, jobs, strict=True)))
         reached(Point.PREPARED)
         lane.next_nonce = max((a.nonce + 1 for a in kept), default=lane.next_nonce)
-        await self.broadcast(lane, kept, head, began)
-        return len(kept)
+        return Launched(attempts=tuple(kept), proven=proven)
 
     async def upkeep(
         self, lane: Lane, fees: Fees, head: Head, plans: Mapping[UUID, Plan] | None = None

@@ -262,10 +262,9 @@ class Planner:
     async def _scores(
         self, found: Sequence[Candidates]
     ) -> tuple[Iterator[tuple[CostEstimate, ...] | None], str]:
-        features = [as_floats(row) for each in found for row in rows(each)]
-        if self._model is None or not features:
+        if self._model is None or not found:
             return iter([None] * len(found)), "formula"
-        scored = await self._model.score(features)
+        scored = await self._model.score([as_floats(row) for each in found for row in rows(each)])
         estimates = iter([_estimate(outputs) for outputs in scored.rows])
         shares = [tuple(next(estimates) for _ in each.items) for each in found]
         source = f"{scored.source}: {scored.reason}" if scored.reason else scored.source

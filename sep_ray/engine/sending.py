@@ -28,7 +28,7 @@ from sep_ray.engine.drafting import (
 )
 from sep_ray.engine.gate import Gate
 from sep_ray.engine.lane import Lane
-from sep_ray.engine.launching import Job, Launcher, with_bytes
+from sep_ray.engine.launching import Job, Launched, Launcher, with_bytes
 from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.rules import ChainRules
 from sep_ray.engine.sieve import Sieve
@@ -127,9 +127,11 @@ class Sender:
                 self._wait(step, f"gas costs {price} wei, the intent allows {cap}")
         return found
 
-    async def send(self, lane: Lane, planned: Round, fees: Fees, head: Head) -> int:
-        """Send a lane's part of a round; return how many transactions became durable, and steps
-        that policy ended."""
+    async def prepare(
+        self, lane: Lane, planned: Round, fees: Fees, head: Head
+    ) -> tuple[Launched, int]:
+        """Sign and record a lane's part of a round; return what is to be handed over, and how many
+        steps policy ended."""
         drafts = planned.drafts.get(lane.account, ())
         departures = planned.departures.get(lane.account, ())
         self._sieve.ended = 0
@@ -142,7 +144,7 @@ class Sender:
         moves = [self._transfer(*each) for each in planned.gatherings.get(lane.account, ())]
         jobs = with_bytes(moves, fees)
         jobs += await self._sieve.approve(lane, with_bytes(approvals, fees), spending, fees)
-        return await self._launcher.launch(lane, jobs, fees, head) + self._sieve.ended
+        return await self._launcher.prepare(lane, jobs, fees), self._sieve.ended
 
     def _room(self, lane: Lane) -> int:
         return self._rules.max_in_flight - len(lane.pending())

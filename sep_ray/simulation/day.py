@@ -16,10 +16,11 @@ from typing import Any, Final
 from sep_ray.adapters.memory.chain import MemoryChain
 from sep_ray.adapters.memory.contracts import MemoryCalls, MemorySigner
 from sep_ray.adapters.memory.store import MemoryStore
-from sep_ray.engine.executor import ChainExecutor, World
+from sep_ray.engine.executor import ChainExecutor
 from sep_ray.engine.facts import FactSource, Known
 from sep_ray.engine.ports import Scored
 from sep_ray.engine.router import IntentRouter
+from sep_ray.engine.world import World
 from sep_ray.execution.ports import Head
 from sep_ray.intent.intent import Intent
 from sep_ray.journal.records import Append, Commit

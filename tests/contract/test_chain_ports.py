@@ -16,7 +16,7 @@ from sep_ray.adapters.evm.world import open_world
 from sep_ray.adapters.memory.chain import MemoryChain
 from sep_ray.adapters.memory.contracts import MemoryCalls, MemorySigner
 from sep_ray.devnet.faults import Fault, FaultProxy, Rule
-from sep_ray.engine.executor import World
+from sep_ray.engine.world import World
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Signed
 from sep_ray.execution.ports import Call, Settled, Signer, Unsigned

@@ -29,7 +29,7 @@ class Oracle:
 def asks(sim, oracle):
     """Let the executor ask an oracle."""
     executor = sim.executor
-    executor._world = replace(executor._world, data_fees=oracle)
+    executor.market._world = replace(executor.market._world, data_fees=oracle)
     return executor
 
 

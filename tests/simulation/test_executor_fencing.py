@@ -11,7 +11,10 @@ from tests.fixtures.execution import ETHER, Gate, Sim
 
 
 class Pause(Gate):
-    """Holds its process at one awaited call, before or after its effect, until it is let go."""
+    """Holds its process at one awaited call, before or after its effect, until it is let go.
+
+    What runs beside that call is held as well, at its next call or answer.
+    """
 
     def __init__(self, at: int | None, *, after: bool = False) -> None:
         super().__init__(at=at, after=after)
@@ -21,22 +24,22 @@ class Pause(Gate):
         self.calls += 1
         self.names.append(name)
         here = self.calls == self.at
-        if here and not self.after:
-            await self._sleep()
+        await self._sleep(here and not self.after)
         done = await call()
-        if here and self.after:
-            await self._sleep()
+        await self._sleep(here and self.after)
         return done
 
-    async def _sleep(self):
-        self.reached.set()
-        await self.go.wait()
+    async def _sleep(self, now):
+        if now:
+            self.reached.set()
+        if self.reached.is_set():
+            await self.go.wait()
 
 
 async def _sleeper(at, *, after):
     """Pause the first process at a call; let another take over; wake the first.
 
-    Return at which call it slept, and what it called after it woke.
+    Return at which call it slept, and what it began to call after it woke.
     """
     sim = Sim()
     await sim.ready()
@@ -51,6 +54,7 @@ async def _sleeper(at, *, after):
     if not pause.reached.is_set():
         await work
         return None
+    asleep = len(pause.names)
     sim.clock.advance(sim.rules.lease_ttl_ms)
     sim.executor = sim.new_executor("new")
     await sim.executor.start()
@@ -60,7 +64,7 @@ async def _sleeper(at, *, after):
     await sim.settle()
     assert sim.state == LaneState.READY
     await sim.check()
-    return pause.names[at - 1], set(pause.names[at:])
+    return pause.names[at - 1], set(pause.names[asleep:])
 
 
 async def _work(executor):

@@ -192,7 +192,7 @@ async def test_a_dry_run_plans_and_prices_and_sends_nothing():
     assert 1_980 * DOLLAR < plan.amount_out < 2_000 * DOLLAR
     nothing = await sim.executor.quote(replace(trade, buy=WETH))
     assert isinstance(nothing, NoRoute)
-    prices = sim.executor.prices(USDC)
+    prices = sim.executor.market.prices(USDC)
     assert prices[USDC] == (1, 1)
     assert prices[WETH] == prices[COIN]
     numerator, denominator = prices[WETH]

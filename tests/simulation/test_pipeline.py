@@ -35,7 +35,7 @@ class SimMarket:
         self._sim = sim
 
     async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
-        return self._sim.executor.snapshot
+        return self._sim.executor.market.snapshot
 
 
 def pipeline(sim: Sim) -> Pipeline:

@@ -17,9 +17,9 @@ from sep_ray.adapters.evm.followed import Lenses
 from sep_ray.adapters.evm.reading import EvmReader
 from sep_ray.adapters.evm.snapshots import SnapshotReader
 from sep_ray.adapters.evm.tolls import Tolls
-from sep_ray.engine.executor import World
 from sep_ray.engine.finality import FinalityRule
 from sep_ray.engine.rules import ChainRules
+from sep_ray.engine.world import World
 from sep_ray.execution.fees import FeePolicy
 from sep_ray.kernel.units import NATIVE, Asset
 
