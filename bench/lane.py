@@ -66,7 +66,7 @@ BLOCK_GAS: Final = 240_000_000
 """Room for every transaction of a run: the node's own 30 million would be what is measured, and a
 node whose block is full drops transactions of other gas limits from its pool."""
 STEPS: Final = 800
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 GOAL: Final = 0.8
 SECRET: Final = b"\x3d" * 32
 SIGNER: Final = LocalSigner(SECRET)

@@ -53,6 +53,8 @@ def _hidden(name: str, value: Any) -> Any:
             if sign in value:
                 value = pattern.sub(instead, value)
         return value
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         return {key: _hidden(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

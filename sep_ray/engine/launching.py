@@ -21,7 +21,8 @@ from sep_ray.engine.entitling import Entitlement
 from sep_ray.engine.gate import Ask, Cleared, Gate, covered
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.rules import ChainRules, Meter
-from sep_ray.engine.settling import names_of, write_all
+from sep_ray.engine.settling import names_of
+from sep_ray.engine.writing import write_all, write_together
 from sep_ray.execution import verdict
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Moving, Purpose, Signed
 from sep_ray.execution.fees import Fees, bumped, within
@@ -190,7 +191,7 @@ class Launcher:
             if _first_time(attempt):
                 step = lane.step_of(attempt)
                 bookings.append(writer.broadcast(attempt, step, head.number, str(judged)))
-        await write_all(self._journal, lane, bookings)
+        await write_together(self._journal, lane, bookings)
 
     async def _sign(self, lane: Lane, jobs: Sequence[tuple[int, Job]], fees: Fees) -> list[Attempt]:
         """Sign all, or nothing where somebody was first to take a share of a limit."""

@@ -6,7 +6,6 @@ one we knew, a nonce that somebody else used. Blocks above the head being worked
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -16,7 +15,7 @@ import structlog
 from sep_ray.decomposition.step import Step
 from sep_ray.engine.booking import Booking, Writer
 from sep_ray.engine.canonical import standing
-from sep_ray.engine.crossing import confirmed, joined
+from sep_ray.engine.crossing import confirmed
 from sep_ray.engine.finality import Tag
 from sep_ray.engine.lane import PENDING, Lane
 from sep_ray.engine.reconciling import (
@@ -29,6 +28,7 @@ from sep_ray.engine.reconciling import (
     undecidable,
 )
 from sep_ray.engine.rules import ChainRules, Meter
+from sep_ray.engine.writing import write, write_all
 from sep_ray.execution.attempt import Attempt, AttemptStatus, Purpose
 from sep_ray.execution.ports import (
     Accounts,
@@ -41,12 +41,10 @@ from sep_ray.execution.ports import (
     Settled,
 )
 from sep_ray.journal.ports import Intents, Journal
-from sep_ray.journal.records import LimitExceeded, VersionConflict
 from sep_ray.kernel.clock import Clock
-from sep_ray.kernel.errors import Indeterminate, SepError
+from sep_ray.kernel.errors import SepError
 from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import Asset
-from sep_ray.portfolio.ledger import InsufficientBalance
 from sep_ray.settlement.transfer import Transfer, TransferStatus
 
 log = structlog.get_logger()
@@ -62,50 +60,6 @@ _TOLD: Final[Mapping[AttemptStatus, str]] = {
 }
 REASONS_AT_ONCE: Final = 8
 """Reverts of one block that are asked about; traces are dear."""
-
-
-async def write(journal: Journal, lane: Lane, booking: Booking) -> bool:
-    """Make a booking durable; whether it is. What cannot be decided here marks the lane.
-
-    A conflict or an unknown outcome makes the lane read the journal again; a holding that would
-    fall below zero leaves the attempt unsettled, with its lines unbooked, until the rest of the
-    story is booked. A limit that somebody else was first to fill (P9) leaves no trace: the step is
-    decided about anew.
-    """
-    booking = joined(booking, lane.transfers.get(booking.attempt.id))
-    try:
-        await journal.commit(booking.commit)
-    except (VersionConflict, Indeterminate) as error:
-        lane.stale = True
-        log.warning("booking_undecided", attempt_id=str(booking.attempt.id), why=str(error))
-        return False
-    except LimitExceeded as error:
-        log.warning("booking_over_limit", attempt_id=str(booking.attempt.id), why=str(error))
-        return False
-    except InsufficientBalance as error:
-        lane.unsettled.add(booking.attempt.id)
-        lane.unbooked[booking.attempt.id] = booking.commit.postings
-        log.warning("booking_unsettled", attempt_id=str(booking.attempt.id), why=str(error))
-        return False
-    known = lane.attempts.get(booking.attempt.id)
-    if known is None or known.inclusion != booking.attempt.inclusion:  # else it is still unsettled
-        lane.unsettled.discard(booking.attempt.id)
-    lane.keep(booking.attempt, booking.step, booking.transfer)
-    return True
-
-
-async def write_all(journal: Journal, lane: Lane, bookings: Sequence[Booking]) -> list[bool]:
-    """Make bookings durable side by side, each on its own; all have ended when this returns.
-
-    They must not share a stream. An error that `write` does not answer for is raised at the end.
-    """
-    results = await asyncio.gather(
-        *(write(journal, lane, each) for each in bookings), return_exceptions=True
-    )
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result is True for result in results]
 
 
 Worth = Callable[[Asset, int], int | None]

@@ -96,8 +96,9 @@ def test_the_checks_name_every_state_of_the_code(database_url: str) -> None:
     assert _allowed(schema, "transfers_status_check") == set(TransferStatus)
     assert _allowed(schema, "transfers_one_open_per_step") == SETTLED
     assert _words(SQL["open_transfers"]) == SETTLED
-    for query in ("live_attempts", "live_on"):
-        assert _words(SQL[query]) == set(AttemptStatus) - TERMINAL
+    live = set(AttemptStatus) - TERMINAL
+    assert _words(SQL["live_attempts"]) == live
+    assert _words(_function(schema, "standing")) == live
     assert _words(SQL["open_intents"]) == set(Status) - ENDED
     assert _words(SQL["totals"]) == set(ON_ACCOUNT)
 
@@ -204,6 +205,11 @@ def _run(program: str, *arguments: str) -> str:
 def _allowed(schema: str, name: str) -> set[str]:
     (line,) = [line for line in schema.splitlines() if f" {name} " in line]
     return _words(line)
+
+
+def _function(schema: str, name: str) -> str:
+    _, _, rest = schema.partition(f"CREATE FUNCTION public.{name}(")
+    return rest.partition("END $$;")[0]
 
 
 def _words(sql: str) -> set[Any]:

@@ -19,7 +19,7 @@ FOUND_SOON = {
     "sent-before-journal": 20,
     "nonce-from-memory": 60,
     "end-before-final": 20,
-    "final-too-early": 80,
+    "final-too-early": 150,
     "reorg-ignored": 80,
     "raised-at-new-nonce": 60,
     "audit-blind": 20,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -22,21 +22,30 @@ from sep_ray.adapters.postgres.judging import (
     states_of,
 )
 from sep_ray.adapters.postgres.queries import SQL
-from sep_ray.adapters.postgres.rows import columns, write_name
+from sep_ray.adapters.postgres.rows import (
+    ATTEMPT_COLUMNS,
+    BALANCE_COLUMNS,
+    LINE_COLUMNS,
+    STEP_COLUMNS,
+    columns,
+    write_name,
+)
 from sep_ray.adapters.postgres.wire import Wire
+from sep_ray.decomposition.step import Step
 from sep_ray.execution.attempt import Attempt
 from sep_ray.journal.records import Commit, Fence
 from sep_ray.journal.standing import Exposure, Standing, balance_key, exposure, nonce_key
 from sep_ray.kernel.errors import InvariantBroken, Rejected, SepError
-from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.policy import book as policy
 from sep_ray.policy.usage import Reservation, ended, held
-from sep_ray.portfolio.ledger import Bucket
 from sep_ray.settlement.transfer import Transfer
 
-GROUP: Final = 64
-"""Events that share one transaction, about: enough to share its fsync, and few enough that who
-accepts meanwhile does not wait long for the journal's lock."""
+GROUP: Final = 80
+"""Events that share one transaction, about: enough for a lane's round of swaps, of two events each,
+and few enough that who accepts meanwhile does not wait long for the journal's lock."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
@@ -105,50 +114,41 @@ async def _gather(connection: Connection, commits: Sequence[Commit]) -> Ground:
     streams = sorted({append.stream_id for commit in commits for append in commit.appends})
     if any(commit.policy_version is not None for commit in commits):
         streams.append(policy.STREAM)
+    leases = sorted({commit.fence.name for commit in commits if commit.fence})
+    balances = sorted({balance_key(line) for commit in commits for line in commit.postings})
+    nonces = sorted({nonce_key(s) for c in commits for s in c.states if isinstance(s, Attempt)})
     ahead = await _ahead(connection, commits)
     reserved = ahead | await _reserved(connection, commits)
-    heads = await connection.fetch(SQL["heads"], streams)
+    (row,) = await connection.fetch(
+        SQL["standing"],
+        *(streams, leases),
+        *columns(((who, str(asset), bucket) for who, asset, bucket in balances), 3),
+        *columns(nonces, 3),
+    )
+    units = _found(balances, row["unit_places"], row["units"])
     standing = Standing(
-        heads={row["stream_id"]: row["version"] for row in heads},
-        fences=await _fences(connection, commits),
-        units=await _units(connection, commits),
-        live=await _live(connection, commits),
+        heads=_found(streams, row["head_places"], row["head_versions"]),
+        fences=frozenset(
+            Fence(name=name, epoch=epoch)
+            for name, epoch in zip(row["lease_names"] or (), row["lease_epochs"] or (), strict=True)
+        ),
+        units={key: int(held) for key, held in units.items()},
+        live=_found(nonces, row["live_places"], row["live_ids"]),
         usage=await _usage(connection, commits, reserved),
         reserved=reserved,
         exposed=await _exposed(connection, commits),
         ahead={name: shares[0].lane for name, shares in ahead.items()},
     )
-    hashes = {row["stream_id"]: row["hash"] for row in heads}
-    return Ground(standing, hashes, await connection.fetchval(SQL["newest"]))
+    hashes = _found(streams, row["head_places"], row["head_hashes"])
+    return Ground(standing, hashes, row["newest"])
 
 
-async def _fences(connection: Connection, commits: Sequence[Commit]) -> frozenset[Fence]:
-    names = sorted({commit.fence.name for commit in commits if commit.fence})
-    rows = await connection.fetch(SQL["fences"], names) if names else []
-    return frozenset(Fence(name=row["name"], epoch=row["epoch"]) for row in rows)
-
-
-async def _units(
-    connection: Connection, commits: Sequence[Commit]
-) -> dict[tuple[str, Asset, Bucket], int]:
-    keys = {balance_key(line) for commit in commits for line in commit.postings}
-    if not keys:
-        return {}
-    wanted = columns(((who, str(asset), bucket) for who, asset, bucket in sorted(keys)), 3)
-    return {
-        (row["strategy_id"], Asset.parse(row["asset"]), Bucket(row["bucket"])): int(row["units"])
-        for row in await connection.fetch(SQL["balances"], *wanted)
-    }
-
-
-async def _live(connection: Connection, commits: Sequence[Commit]) -> dict[Any, Any]:
-    keys = {nonce_key(s) for c in commits for s in c.states if isinstance(s, Attempt)}
-    if not keys:
-        return {}
-    return {
-        (ChainId(row["chain_id"]), row["account"], row["nonce"]): row["id"]
-        for row in await connection.fetch(SQL["live_on"], *columns(sorted(keys), 3))
-    }
+def _found(
+    asked: Sequence[K], places: Sequence[int] | None, values: Sequence[V] | None
+) -> dict[K, V]:
+    """Return the answers by what was asked; places count from 1, and None stands for no answer."""
+    pairs = zip(places or (), values or (), strict=True)
+    return {asked[place - 1]: value for place, value in pairs}
 
 
 async def _reserved(
@@ -202,15 +202,23 @@ async def _exposed(connection: Connection, commits: Sequence[Commit]) -> dict[UU
 async def _store(
     connection: Connection, good: Sequence[tuple[Ready, Answer]], ground: Ground
 ) -> None:
-    if any(answer for _, answer in good):
-        await connection.execute(SQL["append"], *event_columns(good))
-    grouped: dict[str, list[tuple[Any, ...]]] = {}
-    for state, row in states_of(good):
-        grouped.setdefault(write_name(state), []).append(row)
-    for name, rows in grouped.items():
+    states = states_of(good)
+    steps = [row for state, row in states if isinstance(state, Step)]
+    attempts = [row for state, row in states if isinstance(state, Attempt)]
+    await connection.execute(
+        SQL["commit_guarded"],
+        *event_columns(good),
+        *columns(steps, STEP_COLUMNS),
+        *columns(attempts, ATTEMPT_COLUMNS),
+        *columns(_lines(good), LINE_COLUMNS),
+        *columns(_balances(good, ground), BALANCE_COLUMNS),
+    )
+    others: dict[str, list[tuple[Any, ...]]] = {}
+    for state, row in states:
+        if not isinstance(state, Step | Attempt):
+            others.setdefault(write_name(state), []).append(row)
+    for name, rows in others.items():
         await connection.execute(SQL[name], *columns(rows, 0))
-    if any(ready.commit.postings for ready, _ in good):
-        await _book(connection, good, ground)
     if ground.standing.used or ground.standing.settled:
         await _limit(connection, good, ground.standing)
 
@@ -238,21 +246,19 @@ async def _limit(
         await connection.execute(SQL["settle"], sorted(standing.settled))
 
 
-async def _book(
-    connection: Connection, good: Sequence[tuple[Ready, Answer]], ground: Ground
-) -> None:
-    lines = (
-        (
-            answer[0].seq, place, answer[0].correlation_id, line.strategy_id, line.asset.chain_id,
-            str(line.asset), line.bucket, line.delta, line.proof, line.account,
-        )
-        for ready, answer in good
-        for place, line in enumerate(ready.commit.postings)
-    )  # fmt: skip
-    await connection.execute(SQL["post"], *columns(lines, 10))
+def _lines(good: Sequence[tuple[Ready, Answer]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the commits' ledger lines."""
+    for ready, answer in good:
+        for place, line in enumerate(ready.commit.postings):
+            yield (
+                answer[0].seq, place, answer[0].correlation_id, line.strategy_id,
+                line.asset.chain_id, str(line.asset), line.bucket, line.delta, line.proof,
+                line.account,
+            )  # fmt: skip
+
+
+def _balances(good: Sequence[tuple[Ready, Answer]], ground: Ground) -> Iterator[tuple[Any, ...]]:
+    """Yield the balances that those lines moved, as they stand afterwards."""
     moved = {balance_key(line) for ready, _ in good for line in ready.commit.postings}
-    balances = (
-        (who, asset.chain_id, str(asset), bucket, ground.standing.units[who, asset, bucket])
-        for who, asset, bucket in sorted(moved)
-    )
-    await connection.execute(SQL["write_balances"], *columns(balances, 5))
+    for who, asset, bucket in sorted(moved):
+        yield who, asset.chain_id, str(asset), bucket, ground.standing.units[who, asset, bucket]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -24,7 +24,7 @@ from sep_ray.adapters.postgres.judging import (
     states_of,
 )
 from sep_ray.adapters.postgres.queries import SQL
-from sep_ray.adapters.postgres.rows import Columns, columns
+from sep_ray.adapters.postgres.rows import INTENT_COLUMNS, STEP_COLUMNS, Columns, columns
 from sep_ray.decomposition.step import Step
 from sep_ray.intent.states import IntentRecord
 from sep_ray.journal.records import Commit
@@ -33,9 +33,6 @@ from sep_ray.kernel.errors import SepError
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
-
-_INTENT_COLUMNS: Final = 7
-_STEP_COLUMNS: Final = 10
 
 
 async def write(
@@ -88,4 +85,4 @@ def _parameters(good: Sequence[tuple[Ready, Answer]]) -> Columns:
     states = states_of(good)
     intents = [row for state, row in states if isinstance(state, IntentRecord)]
     steps = [row for state, row in states if isinstance(state, Step)]
-    return [*events, *columns(intents, _INTENT_COLUMNS), *columns(steps, _STEP_COLUMNS)]
+    return [*events, *columns(intents, INTENT_COLUMNS), *columns(steps, STEP_COLUMNS)]

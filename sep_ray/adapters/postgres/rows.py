@@ -25,6 +25,12 @@ from sep_ray.strategy.record import StrategyRecord
 Columns = list[list[Any]]
 """One list per column of an UNNEST."""
 
+INTENT_COLUMNS: Final = 7
+STEP_COLUMNS: Final = 10
+ATTEMPT_COLUMNS: Final = 9
+LINE_COLUMNS: Final = 10
+BALANCE_COLUMNS: Final = 5
+
 
 def recorded(row: asyncpg.Record) -> Recorded:
     """Read an event's row."""
@@ -60,7 +66,7 @@ def columns(rows: Iterable[Sequence[Any]], width: int) -> Columns:
 
 
 def write_name(state: State) -> str:
-    """Return the name of the query that stores such a state."""
+    """Return the name of the query that stores such a state; steps and attempts have none."""
     return _WRITES[type(state)]
 
 
@@ -113,8 +119,6 @@ def _uuid(found: UUID) -> UUID:
 
 _WRITES: Final[Mapping[type[Any], str]] = {
     IntentRecord: "write_intents",
-    Step: "write_steps",
-    Attempt: "write_attempts",
     StrategyRecord: "write_strategies",
     Transfer: "write_transfers",
     LimitBook: "write_policies",

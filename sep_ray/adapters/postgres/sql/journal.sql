@@ -14,24 +14,6 @@ CROSS JOIN LATERAL (
     SELECT version, hash FROM events WHERE stream_id = s.stream_id ORDER BY version DESC LIMIT 1
 ) AS e;
 
--- name: append
--- Add events and, when the transaction commits, wake the readers.
-WITH added AS (
-    INSERT INTO events (
-        seq, stream_id, version, kind, body, occurred_at, correlation_id, causation_id,
-        previous_hash, hash
-    )
-    SELECT seq, stream_id, version, kind, body::json, at, correlation_id, causation_id,
-        previous_hash, hash
-    FROM unnest(
-        $1::bigint[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::bigint[],
-        $7::uuid[], $8::uuid[], $9::bytea[], $10::bytea[]
-    ) AS n (
-        seq, stream_id, version, kind, body, at, correlation_id, causation_id, previous_hash, hash
-    )
-)
-SELECT pg_notify('events', '');
-
 -- name: accept
 -- See the function.
 SELECT accept_intents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
@@ -45,6 +27,18 @@ SELECT accept_intent($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 SELECT commit_plain(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26
+);
+
+-- name: standing
+-- See the function.
+SELECT * FROM standing($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: commit_guarded
+-- See the function.
+SELECT commit_guarded(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39,
+    $40, $41, $42, $43, $44
 );
 
 -- name: known_keys

@@ -1,10 +1,3 @@
--- name: fences
--- Which of these leases stand, at which epoch; nobody can take them until we have committed.
-SELECT name, epoch FROM leases
-WHERE name = ANY ($1::text[]) AND expires_at > clock_timestamp()
-ORDER BY name
-FOR SHARE;
-
 -- name: acquire
 -- Take a lease that is free, expired or one's own; no row when another holds it.
 INSERT INTO leases AS l (name, holder, epoch, expires_at)

@@ -8,34 +8,6 @@ FROM unnest(
 ON CONFLICT (id) DO UPDATE
 SET status = excluded.status, version = excluded.version, body = excluded.body;
 
--- name: write_steps
--- Store steps as they stand.
-INSERT INTO steps (
-    id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body
-)
-SELECT id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body::json
-FROM unnest(
-    $1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::text[], $6::float8[], $7::bigint[],
-    $8::bigint[], $9::integer[], $10::text[]
-) AS n (id, intent_id, ordinal, chain_id, status, priority, due, deadline, version, body)
-ON CONFLICT (id) DO UPDATE
-SET status = excluded.status, priority = excluded.priority, due = excluded.due,
-    deadline = excluded.deadline, version = excluded.version, body = excluded.body;
-
--- name: write_attempts
--- Store attempts as they stand; the caller sends ended ones first, so that a nonce given back
--- and taken anew in one go never has two live attempts.
-INSERT INTO attempts (id, step_id, chain_id, account, nonce, status, hashes, version, body)
-SELECT id, step_id, chain_id, account, nonce, status, string_to_array(hashes, ' '), version,
-    body::json
-FROM unnest(
-    $1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-    $8::integer[], $9::text[]
-) AS n (id, step_id, chain_id, account, nonce, status, hashes, version, body)
-ON CONFLICT (id) DO UPDATE
-SET status = excluded.status, hashes = excluded.hashes, version = excluded.version,
-    body = excluded.body;
-
 -- name: write_strategies
 -- Store strategies as they stand.
 INSERT INTO strategies (id, status, version, body)
@@ -126,13 +98,6 @@ SELECT body FROM attempts
 WHERE chain_id = $1 AND account = $2
     AND status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED', 'NEEDS_OPERATOR')
 ORDER BY nonce;
-
--- name: live_on
--- Which attempts hold these nonces.
-SELECT a.id, a.chain_id, a.account, a.nonce
-FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS n (chain_id, account, nonce)
-JOIN attempts AS a USING (chain_id, account, nonce)
-WHERE a.status IN ('PREPARED', 'BROADCAST', 'INCLUDED', 'REVERTED', 'NEEDS_OPERATOR');
 
 -- name: attempts_of
 -- The attempts made for steps.
