@@ -30,7 +30,7 @@ from sep_ray.routing.pools.pool import Venue
 from sep_ray.routing.prices import Ratio, mid_price
 from sep_ray.routing.ranking import TIE_PPM
 from sep_ray.routing.reasons import NoRoute
-from sep_ray.routing.rerun import rerun
+from sep_ray.routing.rerun import Rerun, rerun
 from sep_ray.routing.snapshot import Snapshot
 
 MAX_SPLITS: Final = 4
@@ -115,6 +115,7 @@ class WorkingMarket:
         self._pools = {pool.address: pool for pool in snapshot.pools}
         self._touched: set[str] = set()
         self._now: Snapshot | None = snapshot
+        self._last: Rerun | None = None
 
     @property
     def now(self) -> Snapshot:
@@ -139,19 +140,26 @@ class WorkingMarket:
 
     def take(self, plan: Plan) -> None:
         """Move the pools as the plan will; a swap that no longer fits moves nothing."""
-        found = rerun(plan.route, plan.side, self._pools)
+        found = self._rerun(plan.route, plan.side)
         if found is None:
             return
         self._touched.update(found.moved)
         self._pools.update(found.moved)
-        self._now = None
+        self._now = self._last = None
+
+    def _rerun(self, route: Route, side: Side) -> Rerun | None:
+        """Run a route here; what was just quoted anew is not run once more."""
+        if self._last is not None and self._last.route is route:
+            return self._last
+        self._last = rerun(route, side, self._pools)
+        return self._last
 
     def again(self, plan: Plan, request: RouteRequest) -> Plan | None:
         """Quote a plan's route anew; None when it no longer is about as good, or not allowed.
 
         The bound was proven for the market before: it is dropped.
         """
-        found = rerun(plan.route, plan.side, self._pools)
+        found = self._rerun(plan.route, plan.side)
         if found is None or not _as_good(plan, found.route) or _below_limit(found.route, request):
             return None
         route = found.route

@@ -68,7 +68,9 @@ def _costs(found: Candidates, estimates: Sequence[CostEstimate] | None) -> list[
         return [item.formula for item in found.items]
     if len(estimates) != len(found.items):
         raise InvariantBroken("one estimate for each candidate", got=len(estimates))
-    return [floored(item.row, given) for item, given in zip(found.items, estimates, strict=True)]
+    return [
+        floored(item.formula, given) for item, given in zip(found.items, estimates, strict=True)
+    ]
 
 
 def _lost(item: Candidate, cost: CostEstimate, request: RouteRequest) -> Lost | None:
@@ -114,7 +116,7 @@ def _plan(
     estimated_by: str,
 ) -> Plan:
     item = found.items[taken]
-    route = item.route
+    route, row = item.route, item.row
     return Plan(
         sell=request.sell,
         buy=request.buy,
@@ -135,8 +137,8 @@ def _plan(
         net_predicted=net_of(item.counted, cost, found.gas_value, request),
         estimated_by=estimated_by,
         mid=found.mid,
-        impact_ppm=item.row.impact_ppm,
-        fee_ppm=item.row.fee_ppm,
+        impact_ppm=row.impact_ppm,
+        fee_ppm=row.fee_ppm,
         considered=found.considered,
         alternatives=alternatives,
         bound=found.bound(route.amount_in),

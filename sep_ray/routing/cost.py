@@ -8,7 +8,6 @@ a `CostEstimate`. `estimate` is the deterministic formula that stands in for the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isqrt
 from typing import Final, NamedTuple
 
@@ -19,6 +18,8 @@ SWAP_GAS: Final = 60_000
 V2_HOP_GAS: Final = 47_000
 TICKED_HOP_GAS: Final = 62_000
 TICK_GAS: Final = 40_000
+SPLIT_GAS: Final = SWAP_GAS + 2 * V2_HOP_GAS
+"""What two legs need at least."""
 
 P90_PPM: Final = 1_281_552
 """The 90 % quantile of a standard normal, in ppm."""
@@ -68,8 +69,7 @@ def as_floats(row: CostRow) -> list[float]:
     return [float(value) for value in row]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostEstimate:
+class CostEstimate(NamedTuple):
     """What is predicted: gas units, adverse drift (90 % quantile, ppm) and blocks to inclusion."""
 
     gas: int
@@ -104,42 +104,47 @@ def ratio_ppm(numerator: int, denominator: int) -> int:
 
 
 def estimate(row: CostRow) -> CostEstimate:
-    """Predict by formula: gas by hops and ticks, drift as z90*sigma*sqrt(blocks until landed).
-
-    Gas: 60,000 + 47,000 per V2 hop + 62,000 per V3 or V4 hop + 40,000 per initialised tick, all
-    legs together. Measured on the real contracts through the routers that plans use, medians
-    without ticks in thousands: V2 98, two 152; V3 118, two 187, three 247; V4 135, two 170, three
-    197; V3 then V4 206; two legs of V3 196, of two V3 hops each 300. Nine in ten of 600 random
-    plans needed 0.87 to 1.21 times the formula, none over 2.4 times (tokens' slots written for
-    the first time).
-    """
-    blocks, drift = _drift(row.gas_price_over_base_ppm, row.volatility_ppm, row.delay_blocks)
-    return CostEstimate(gas=_gas(row), slippage_ppm=drift, inclusion_blocks=blocks)
+    """Predict by formula what a described route costs."""
+    drift = Drift.over(row.gas_price_over_base_ppm, row.volatility_ppm, row.delay_blocks)
+    return drift.estimate(row.v2_hops, row.v3_hops, row.ticks_crossed)
 
 
-def floored(row: CostRow, predicted: CostEstimate) -> CostEstimate:
+class Drift(NamedTuple):
+    """How far a price strays until a transaction lands, and when: alike for all of a request."""
+
+    blocks: int
+    slippage_ppm: int
+
+    @classmethod
+    def over(cls, gas_price_over_base_ppm: int, volatility_ppm: int, delay_blocks: int) -> Drift:
+        """Predict by formula: z90*sigma*sqrt(blocks until landed), rounded up."""
+        blocks = _inclusion_blocks(gas_price_over_base_ppm)
+        horizon = delay_blocks + blocks - 1
+        if not horizon:
+            return cls(blocks, 0)
+        return cls(blocks, isqrt(volatility_ppm**2 * horizon * P90_PPM**2) // PPM + 1)
+
+    def estimate(self, v2_hops: int, ticked_hops: int, ticks_crossed: int) -> CostEstimate:
+        """Predict by formula what a route of this shape costs, all legs together.
+
+        Gas: 60,000 + 47,000 per V2 hop + 62,000 per V3 or V4 hop + 40,000 per initialised tick.
+        Measured on the real contracts through the routers that plans use, medians without ticks in
+        thousands: V2 98, two 152; V3 118, two 187, three 247; V4 135, two 170, three 197; V3 then
+        V4 206; two legs of V3 196, of two V3 hops each 300. Nine in ten of 600 random plans needed
+        0.87 to 1.21 times the formula, none over 2.4 times (tokens' slots written for the first
+        time).
+        """
+        gas = SWAP_GAS + V2_HOP_GAS * v2_hops + TICKED_HOP_GAS * ticked_hops
+        return CostEstimate(gas + TICK_GAS * ticks_crossed, self.slippage_ppm, self.blocks)
+
+
+def floored(formula: CostEstimate, predicted: CostEstimate) -> CostEstimate:
     """Raise a model's prediction to FLOOR_PPM of the formula's (and to one block)."""
-    formula = estimate(row)
     return CostEstimate(
         gas=max(predicted.gas, formula.gas * FLOOR_PPM // PPM),
         slippage_ppm=max(predicted.slippage_ppm, formula.slippage_ppm * FLOOR_PPM // PPM),
         inclusion_blocks=max(predicted.inclusion_blocks, 1),
     )
-
-
-def _gas(row: CostRow) -> int:
-    hops = V2_HOP_GAS * row.v2_hops + TICKED_HOP_GAS * row.v3_hops
-    return SWAP_GAS + hops + TICK_GAS * row.ticks_crossed
-
-
-@lru_cache(maxsize=1_024)
-def _drift(over_base_ppm: int, volatility_ppm: int, delay_blocks: int) -> tuple[int, int]:
-    """Return the blocks until inclusion and the drift until then; one answer for a whole block."""
-    blocks = _inclusion_blocks(over_base_ppm)
-    horizon = delay_blocks + blocks - 1
-    if not horizon:
-        return blocks, 0
-    return blocks, isqrt(volatility_ppm**2 * horizon * P90_PPM**2) // PPM + 1
 
 
 def _inclusion_blocks(gas_price_over_base_ppm: int) -> int:

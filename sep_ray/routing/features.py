@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 
 from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM
-from sep_ray.routing.cost import Conditions, CostRow, default_volatility_ppm, ratio_ppm
+from sep_ray.routing.cost import (
+    Conditions,
+    CostEstimate,
+    CostRow,
+    Drift,
+    default_volatility_ppm,
+    ratio_ppm,
+)
 from sep_ray.routing.paths import Quoted
 from sep_ray.routing.plan import RouteRequest
 from sep_ray.routing.snapshot import Snapshot
@@ -28,6 +35,17 @@ class Describer:
         self._volatility_ppm = volatility
         self._delay_blocks = conditions.delay_blocks
         self._block_time_ms = conditions.block_time_ms
+        self._drift = Drift.over(self._over_base, volatility, conditions.delay_blocks)
+
+    def formula(self, legs: Sequence[Quoted]) -> CostEstimate:
+        """Return what a route costs by formula; cheaper than to describe it first."""
+        hops = v2_hops = ticks = 0
+        for leg in legs:
+            v2_hops += leg.way.v2_hops
+            for quote in leg.quotes:
+                hops += 1
+                ticks += quote.ticks_crossed
+        return self._drift.estimate(v2_hops, hops - v2_hops, ticks)
 
     def row(self, legs: Sequence[Quoted]) -> CostRow:
         """Return a route's features.

@@ -20,6 +20,10 @@ FEW: Final = 96
 """Up to so many paths are all quoted; of more, those that `single.best_paths` ranks first."""
 
 
+Asked = tuple[str, str, int]
+"""A pool's address, the token that goes in, and the fixed amount."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """Pools one after the other, with what is the same for every amount.
@@ -95,13 +99,13 @@ class Search:
 
 def search(snapshot: Snapshot, request: RouteRequest) -> Search:
     """Quote the paths of at most `max_hops` pools, no token met twice, shorter ones first."""
-    result = Search()
+    result, known = Search(), dict[Asked, Quote | NoRoute]()
     ways = snapshot.once(("ways", *_scope(request)), lambda: _first_ways(snapshot, request))
     if len(ways) > FEW:
         ranked = _ranked(snapshot, request)
         ways = tuple(way_through(pools, request.sell.address) for pools in ranked) or ways
     for way in ways:
-        result.keep(quoted(way, request.amount, request.side))
+        result.keep(quoted(way, request.amount, request.side, known))
     return result
 
 
@@ -125,24 +129,27 @@ def way_through(pools: Sequence[Pool], sell: str) -> Way:
     )
 
 
-def quoted(way: Way, amount: int, side: Side) -> Quoted | NoRoute:
-    """Quote a way from its fixed end: forwards for SELL, backwards for BUY."""
+def quoted(
+    way: Way, amount: int, side: Side, known: dict[Asked, Quote | NoRoute] | None = None
+) -> Quoted | NoRoute:
+    """Quote a way from its fixed end: forwards for SELL, backwards for BUY.
+
+    `known` remembers quotes, for ways that begin alike.
+    """
+    selling, known = side is Side.SELL, {} if known is None else known
+    hops = list(zip(way.pools, way.tokens, strict=False))
     quotes: list[Quote] = []
-    if side is Side.SELL:
-        for pool, token in zip(way.pools, way.tokens, strict=False):
-            quote = pool.exact_in(token, amount)
-            if isinstance(quote, NoRoute):
-                return quote
-            quotes.append(quote)
-            amount = quote.amount_out
-        return Quoted(way, tuple(quotes))
-    for pool, token in zip(reversed(way.pools), way.tokens[-2::-1], strict=True):
-        quote = pool.exact_out(token, amount)
+    for pool, token in hops if selling else reversed(hops):
+        asked = pool.address, token, amount
+        quote = known.get(asked)
+        if quote is None:
+            quote = (pool.exact_in if selling else pool.exact_out)(token, amount)
+            known[asked] = quote
         if isinstance(quote, NoRoute):
             return quote
         quotes.append(quote)
-        amount = quote.amount_in
-    return Quoted(way, tuple(reversed(quotes)))
+        amount = quote.amount_out if selling else quote.amount_in
+    return Quoted(way, tuple(quotes if selling else reversed(quotes)))
 
 
 def _scope(request: RouteRequest) -> tuple[object, ...]:

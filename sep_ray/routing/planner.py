@@ -20,13 +20,13 @@ from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import MAX_UINT256, Asset
 from sep_ray.routing.bound import HOPS, Certificate
 from sep_ray.routing.choice import choose
-from sep_ray.routing.cost import Conditions, CostEstimate, CostRow, estimate
+from sep_ray.routing.cost import SPLIT_GAS, Conditions, CostEstimate, CostRow
 from sep_ray.routing.features import Describer
 from sep_ray.routing.optimum import Optimum, optimum
 from sep_ray.routing.paths import Quoted, Search, search
 from sep_ray.routing.plan import Plan, RouteRequest
 from sep_ray.routing.prices import Ratio, price_between
-from sep_ray.routing.ranking import Candidate, Candidates, net_of
+from sep_ray.routing.ranking import Candidate, Candidates, least_bound, net_of
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
 from sep_ray.routing.splitting import best_split
@@ -83,7 +83,7 @@ def _candidates(
     items.sort(key=Candidate.rank)
     whole = optimum(snapshot, request) if request.certify else None
     proof = _proof(whole, items)
-    split = _split(desk, whole, items)
+    split = None if desk.pointless(items, proof) else _split(desk, whole, items)
     if split is not None:
         items.append(split)
         items.sort(key=Candidate.rank)
@@ -116,12 +116,21 @@ class _Desk:
 
     def candidate(self, legs: Sequence[Quoted]) -> Candidate:
         """Describe quoted legs, with their cost by formula."""
-        selling = self.request.side is Side.SELL
-        counted = sum(leg.amount_out if selling else leg.amount_in for leg in legs)
-        row = self._describer.row(legs)
-        formula = estimate(row)
+        side, formula = self.request.side, self._describer.formula(legs)
+        counted = sum(leg.amount_out if side is Side.SELL else leg.amount_in for leg in legs)
         net = net_of(counted, formula, self.gas_value, self.request)
-        return Candidate(tuple(legs), self.request.side, row, formula, net)
+        return Candidate(tuple(legs), side, formula, net, self._describer)
+
+    def pointless(self, items: Sequence[Candidate], proof: Sequence[Certificate]) -> bool:
+        """Whether no sale in several legs can leave more than the best single path: not even one
+        that gives all the proof allows, for the gas of the two cheapest pools."""
+        if not items or self.request.side is not Side.SELL:
+            return False
+        most, best = least_bound(proof, self.request.amount), items[0]
+        if most is None:
+            return False
+        least = best.formula._replace(gas=SPLIT_GAS)
+        return net_of(most, least, self.gas_value, self.request) <= best.net
 
 
 def _proof(whole: Optimum | None, items: Sequence[Candidate]) -> tuple[Certificate, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from sep_ray.intent.intent import Side
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.bound import Certificate
 from sep_ray.routing.cost import CostEstimate, CostRow
+from sep_ray.routing.features import Describer
 from sep_ray.routing.paths import Quoted
 from sep_ray.routing.plan import Route, RouteRequest, route_of
 from sep_ray.routing.prices import Ratio, convert
@@ -19,13 +21,18 @@ TIE_PPM: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Quoted legs with their features, their cost by formula and what they leave net of that."""
+    """Quoted legs with their cost by formula and what they leave net of that."""
 
     legs: tuple[Quoted, ...]
     side: Side
-    row: CostRow
     formula: CostEstimate
     net: int
+    describer: Describer
+
+    @property
+    def row(self) -> CostRow:
+        """The features, for a cost model."""
+        return self.describer.row(self.legs)
 
     @property
     def amount_in(self) -> int:
@@ -58,7 +65,7 @@ class Candidate:
         `net` is another's word for what it leaves (None: by formula).
         """
         leaves = self.net if net is None else net
-        return (-leaves if self.side is Side.SELL else leaves), self.row.hops, self.pools
+        return (-leaves if self.side is Side.SELL else leaves), len(self.pools), self.pools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +86,13 @@ class Candidates:
 
     def bound(self, amount_in: int) -> int | None:
         """Return the most that any route could give for `amount_in`; None when not asked for."""
-        found = (each.bound(amount_in) for each in self.proof)
-        return min((bound for bound in found if bound is not None), default=None)
+        return least_bound(self.proof, amount_in)
+
+
+def least_bound(proof: Iterable[Certificate], amount_in: int) -> int | None:
+    """Return the least of what certificates allow for an input; None where none says anything."""
+    found = (each.bound(amount_in) for each in proof)
+    return min((bound for bound in found if bound is not None), default=None)
 
 
 def gas_cost(gas: int, gas_value: Ratio | None, request: RouteRequest) -> int | None:

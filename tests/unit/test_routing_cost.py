@@ -82,12 +82,12 @@ def test_waiting_for_inclusion_is_drift_too():
 def test_a_dear_model_is_believed_and_a_free_one_is_not():
     formula = estimate(ROW)
     dear = CostEstimate(gas=10**6, slippage_ppm=10**5, inclusion_blocks=9)
-    assert floored(ROW, dear) == dear
+    assert floored(estimate(ROW), dear) == dear
     free = CostEstimate(gas=0, slippage_ppm=0, inclusion_blocks=0)
     half = CostEstimate(
         gas=formula.gas // 2, slippage_ppm=formula.slippage_ppm // 2, inclusion_blocks=1
     )
-    assert floored(ROW, free) == half
+    assert floored(estimate(ROW), free) == half
 
 
 def test_features_are_the_row_in_order():
