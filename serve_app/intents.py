@@ -36,6 +36,7 @@ from serve_app.parts import Parts
 from serve_app.present import intent_answer
 from serve_app.problems import Problem
 from serve_app.respond import json_response
+from serve_app.scope import require_known, within_scope
 from serve_app.wire import event_facts
 
 MAX_PAGE: Final = 200
@@ -99,6 +100,8 @@ async def list_intents(
     query = f"intents?{found}"
     before = parts.cursors.read(cursor, query) if cursor else None
     records = await parts.store.page_of_intents(found, before, limit + 1)
+    if not records:
+        await require_known(parts.store, principal, strategy_id)
     more, shown = len(records) > limit, records[:limit]
     last = parts.cursors.write(shown[-1].intent.id, query) if more else None
     answers = await _answers(parts, shown, with_steps=False)
@@ -181,19 +184,6 @@ async def _visible(parts: Parts, principal: Principal, intent_id: UUID) -> Inten
     if record is None or not principal.covers(record.intent.strategy_id):
         raise Problem("not_found", f"no intent {intent_id}")
     return record
-
-
-def within_scope(principal: Principal, strategy_id: str | None) -> str | None:
-    """Return the strategy a list is for, or raise a Problem for one outside the token's scope."""
-    if principal.strategies is None:
-        return strategy_id
-    if strategy_id is None and len(principal.strategies) == 1:
-        return next(iter(principal.strategies))
-    if strategy_id is None:
-        allowed = ", ".join(sorted(principal.strategies))
-        raise Problem.of_field("strategy_id", "is required", allowed, "missing_field")
-    principal.require_strategy(strategy_id)
-    return strategy_id
 
 
 async def _answers(

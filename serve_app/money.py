@@ -22,6 +22,7 @@ from serve_app.present import amount, holdings_answer, totals_answer
 from serve_app.problems import Problem
 from serve_app.respond import json_response
 from serve_app.schemas import AllocationBody, IntentBody
+from serve_app.scope import require_known
 from serve_app.submit import idempotency_key
 
 
@@ -35,6 +36,8 @@ async def portfolio(
     if strategy_id is not None:
         principal.require_strategy(strategy_id)
     holdings = await parts.store.holdings(strategy_id)
+    if not holdings:
+        await require_known(parts.store, principal, strategy_id)
     mine = [holding for holding in holdings if principal.covers(holding.strategy_id)]
     answer = PortfolioAnswer(
         strategies=holdings_answer(mine, parts.book),

@@ -37,6 +37,7 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "unknown_field": (422, "There is no such field"),
     "unknown_chain": (422, "The chain is not known"),
     "unknown_asset": (422, "The asset is not known"),
+    "unknown_strategy": (422, "The strategy is not known"),
     "too_many_decimals": (422, "The amount has more decimals than the token"),
     "rate_limited": (429, "Too many submissions"),
     "busy": (429, "Too many requests at once"),

@@ -20,11 +20,12 @@ from serve_app.answers import EventAnswer
 from serve_app.asking import Asked, Caller, body_of, id_of
 from serve_app.assets import AssetBook
 from serve_app.explain import Teller
-from serve_app.intents import MAX_PAGE, within_scope
+from serve_app.intents import MAX_PAGE
 from serve_app.present import amount, choice_answer
 from serve_app.problems import Problem
 from serve_app.respond import json_response
 from serve_app.schemas import ReleaseBody
+from serve_app.scope import require_known, within_scope
 from serve_app.transfer_answers import (
     ProofAnswer,
     TransferAnswer,
@@ -54,6 +55,8 @@ async def list_transfers(
     query = f"transfers?{wanted}"
     before = parts.cursors.read(cursor, query) if cursor else None
     found = await parts.store.page_of_transfers(wanted, before, limit + 1)
+    if not found:
+        await require_known(parts.store, principal, strategy_id)
     more, shown = len(found) > limit, found[:limit]
     last = parts.cursors.write(shown[-1].id, query) if more else None
     answers = [transfer_answer(each, parts.book) for each in shown]

@@ -149,6 +149,9 @@ class Ledger(Protocol):
     async def holdings(self, strategy_id: str | None = None) -> tuple[Holding, ...]:
         """Return every bucket's non-zero balance, by strategy, asset and bucket."""
 
+    async def has_held(self, strategy_id: str) -> bool:
+        """Return whether a strategy ever held anything, be it gone since."""
+
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
         """Return, per asset of a chain, what its accounts must hold: available and reserved.
 

@@ -142,6 +142,8 @@ async def test_an_asset_that_is_gone_stays_in_the_totals(store: Store) -> None:
     await store.commit(booked(fund(USDC, -5, "0x02/0", "momentum", account="a"), version=1))
     assert await store.totals(CHAIN) == {USDC: 0}
     assert await store.holdings() == ()
+    assert await store.has_held("momentum")
+    assert not await store.has_held("nosuch")
 
 
 async def test_amounts_of_any_size_are_exact(store: Store) -> None:

@@ -105,6 +105,34 @@ async def test_a_token_for_one_strategy_sees_its_money_only():
         problem_of(answer, 403, "out_of_scope")
 
 
+@pytest.mark.parametrize("path", ["portfolio", "intents", "transfers"])
+async def test_a_strategy_that_nothing_is_known_of_is_no_empty_answer(path):
+    async with bench() as api:
+        answer = await api.client.get(f"/v1/{path}?strategy_id=nosuch", headers=api.auth())
+        said = problem_of(answer, 422, "unknown_strategy")
+        assert (said["field"], said["detail"]) == ("strategy_id", "strategy_id is not known")
+
+
+@pytest.mark.parametrize("path", ["portfolio", "intents", "transfers"])
+async def test_a_strategy_is_known_by_any_trace_it_left(path):
+    async with bench() as api:
+        await funded(api)
+        admin = api.auth(Role.ADMIN)
+        await api.client.post("/v1/portfolio/allocations", json=MOVE, headers=admin)
+        back = MOVE | {"source": "desk-1", "target": "treasury"}
+        await api.client.post("/v1/portfolio/allocations", json=back, headers=admin)
+        await api.submit(strategy_id="asked-only")
+        mine = api.auth(strategies=["new-desk"])
+        for name, headers in (
+            ("treasury", admin),
+            ("desk-1", admin),
+            ("asked-only", admin),
+            ("new-desk", mine),
+        ):
+            answer = await api.client.get(f"/v1/{path}?strategy_id={name}", headers=headers)
+            assert answer.status_code == 200, (name, answer.text)
+
+
 class Node:
     """A chain whose accounts hold what it is told, one answer after the other."""
 

@@ -299,6 +299,7 @@ def test_status_of_a_platform_elsewhere(sep):
         (["attempts", "list", "--state", "lost"], 1, "NEEDS_OPERATOR"),
         (["transfers", "--chain", "7"], 1, "chain_id is not known (1, 42161)"),
         (["strategy", "stop", "a?c"], 1, "no strategy a?c"),
+        (["portfolio", "--strategy", "nosuch"], 1, "strategy_id is not known"),
         (["--url", "ftp://x", "intent", "list"], 1, "is not an address"),
         (["--token", "\u00fc", "intent", "list"], 1, "visible ASCII characters"),
         (["demo", "--json", "/nowhere/x.json"], 1, "cannot be written"),

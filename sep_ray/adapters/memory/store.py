@@ -228,6 +228,9 @@ class MemoryStore:
             if units and strategy_id in (None, owner)
         )
 
+    async def has_held(self, strategy_id: str) -> bool:
+        return any(owner == strategy_id for owner, _, _ in self._standing.units)
+
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
         sums: dict[Asset, int] = {}
         for (_, asset, bucket), units in sorted(self._standing.units.items()):

@@ -183,6 +183,9 @@ class PostgresStore:
         )
         return tuple(sorted(found, key=attrgetter("strategy_id", "asset", "bucket")))
 
+    async def has_held(self, strategy_id: str) -> bool:
+        return bool(await self._readers.rows(SQL["has_held"], strategy_id))
+
     async def totals(self, chain_id: ChainId) -> dict[Asset, int]:
         rows = await self._readers.rows(SQL["totals"], chain_id)
         sums = {Asset.parse(row["asset"]): int(row["units"]) for row in rows}

@@ -3,6 +3,10 @@
 SELECT strategy_id, asset, bucket, units FROM balances
 WHERE units <> 0 AND ($1::text IS NULL OR strategy_id = $1);
 
+-- name: has_held
+-- A row when a strategy ever had a balance; one of zero is kept.
+SELECT 1 FROM balances WHERE strategy_id = $1 LIMIT 1;
+
 -- name: totals
 -- What a chain's accounts must hold.
 SELECT asset, sum(units) AS units FROM balances
