@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
+from sep_ray.decomposition.step import StepHeld
 from sep_ray.journal.board import NOT_SHOWN
 from sep_ray.journal.records import Recorded
 from sep_ray.kernel.units import Asset
@@ -48,6 +49,8 @@ AMOUNTS: Final = frozenset(
 """Integer fields that may exceed what a client's number type holds; written as strings."""
 INSIDE: Final = frozenset({"raw", "code"})
 """Fields that are not shown."""
+REASONS: Final = frozenset({(StepHeld, "code")})
+"""Fields of such a name that are shown: they say which limit, and nobody could act with that."""
 
 
 def wire(value: Any) -> Any:
@@ -55,7 +58,7 @@ def wire(value: Any) -> Any:
     if isinstance(value, Asset | UUID):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _field(f.name, getattr(value, f.name)) for f in fields(value)}
+        return {f.name: _of(value, f.name) for f in fields(value)}
     if isinstance(value, frozenset):
         return sorted(map(wire, value))
     if isinstance(value, list | tuple):
@@ -75,6 +78,11 @@ def event_facts(row: Recorded, teller: Teller) -> dict[str, Any]:
         "words": teller.words(row),
         "data": wire(row.event),
     }
+
+
+def _of(owner: Any, name: str) -> Any:
+    value = getattr(owner, name)
+    return wire(value) if (type(owner), name) in REASONS else _field(name, value)
 
 
 def _field(name: str, value: Any) -> Any:

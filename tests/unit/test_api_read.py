@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from sep_ray.adapters.evm.addresses import TOKENS
-from sep_ray.decomposition.step import StepCreated, StepFilled, StepStarted, StepStatus
+from sep_ray.decomposition.step import StepCreated, StepFilled, StepHeld, StepStarted, StepStatus
 from sep_ray.execution.attempt import (
     AttemptBroadcast,
     AttemptFinalized,
@@ -21,11 +21,13 @@ from sep_ray.intent.intent import IntentType, Side
 from sep_ray.intent.states import IntentCompleted, IntentDecomposed, Reason, Status
 from sep_ray.journal.records import Event
 from sep_ray.kernel.units import Asset
+from sep_ray.policy.codes import Denial
+from sep_ray.strategy.record import StrategyStarted
 from serve_app.assets import AssetBook
 from serve_app.auth import Role
 from serve_app.explain import SENTENCES
 from serve_app.wire import AMOUNTS, wire
-from tests.fixtures.api import ACQUIRE, bench, problem_of
+from tests.fixtures.api import ACQUIRE, NOW, bench, problem_of
 from tests.fixtures.records import a_step, an_attempt, commit, then
 
 SMALL = {
@@ -392,12 +394,19 @@ def test_every_amount_of_every_event_is_a_string(cls):
     assert set(number_fields(cls)) <= AMOUNTS | SMALL
 
 
+def test_which_limit_holds_a_step_is_shown():
+    held = StepHeld(code=Denial.WINDOW_LIMIT.value, detail="too many", until=NOW)
+    assert wire(held)["code"] == Denial.WINDOW_LIMIT.value
+
+
 async def test_nothing_that_can_be_sent_or_run_is_shown():
     attempt = an_attempt()
     shown = wire(AttemptPrepared(attempt=attempt))
     assert shown["attempt"]["signed"][0]["raw"] == "[not shown]"
     assert shown["attempt"]["signed"][0]["max_fee_wei"] == "2"
     assert attempt.signed[0].raw == "0x02"
+    started = StrategyStarted(source="x.py", code="print(1)", params="{}", principal="alice")
+    assert wire(started)["code"] == "[not shown]"
     assert wire(StepCreated(step=a_step(status=StepStatus.PENDING)))["step"]["amount"] == "500"
 
 
