@@ -69,6 +69,9 @@ StrategyName = Annotated[
 ]
 
 
+BridgeName = Literal["across", "arbitrum", "cctp", "hyperlane"]
+
+
 class Body(BaseModel):
     """Strict: no field that is not known, no type that has to be guessed."""
 
@@ -105,7 +108,7 @@ class ConstraintsBody(Body):
     max_fee_wei: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
         None, description="The most that gas may cost, wei per gas"
     )
-    bridges: list[Annotated[str, Field(pattern=NAME)]] = Field(
+    bridges: list[BridgeName] = Field(
         default_factory=list, max_length=20, description="Allowed bridges; none named means all"
     )
     bridge_by: Literal["best", "cheapest", "fastest", "safest"] = _USUAL.bridge_by.value

@@ -17,6 +17,7 @@ from tests.fixtures.api import ACQUIRE, NOW, WETH_CAIP, bench, problem_of
 
 USDC_CAIP = "eip155:1/erc20:0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 ARBITRUM_USDC = "eip155:42161/erc20:0xaf88d065e77c8cc2239327c5edb3a432268e5831"
+VENUES, BRIDGES = "uniswap-v2, uniswap-v3", "across, arbitrum, cctp, hyperlane"
 
 
 async def test_p1_accepted_means_recorded_with_everything_that_was_asked():
@@ -187,12 +188,8 @@ BAD = [
     ({"constraints": {"urgency": "1.1"}}, None, "constraints.urgency", "0..1"),
     ({"constraints": {"limit_price": "0"}}, None, "constraints.limit_price", None),
     ({"constraints": {"limit_price": "-3"}}, None, "constraints.limit_price", None),
-    (
-        {"constraints": {"venues": ["uniswap-v3", "mars"]}},
-        None,
-        "constraints.venues[1]",
-        "uniswap-v2, uniswap-v3",
-    ),
+    ({"constraints": {"venues": ["uniswap-v3", "x"]}}, None, "constraints.venues[1]", VENUES),
+    ({"constraints": {"bridges": ["across", "x"]}}, None, "constraints.bridges[1]", BRIDGES),
     ({"constraints": {"style": "slowly"}}, None, "constraints.style", "immediate, twap, adaptive"),
     ({"constraints": {"style": "twap"}}, "missing_field", "constraints.schedule", None),
     ({"constraints": {"schedule": {"slices": 4}}}, None, "constraints.schedule", None),

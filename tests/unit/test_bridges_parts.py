@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
+from typing import get_args
 
 import pytest
 import rlp  # type: ignore[import-untyped]  # it has no types
@@ -17,6 +19,7 @@ from sep_ray.adapters.bridges.cctp import same_burn
 from sep_ray.adapters.bridges.reading import Log, Reader, calldata, paid_to, topic
 from sep_ray.adapters.bridges.services import HttpService
 from sep_ray.adapters.bridges.tickets import Submission
+from sep_ray.adapters.bridges.world import BridgeTerms
 from sep_ray.adapters.evm.abi import types_of
 from sep_ray.adapters.evm.chain import TRANSFER
 from sep_ray.bootstrap.bridges import bridges_of
@@ -24,6 +27,7 @@ from sep_ray.devnet.bridges import merkle
 from sep_ray.kernel.errors import Rejected, Transient
 from sep_ray.kernel.units import Asset, ChainId
 from sep_ray.settings import Settings
+from serve_app.schemas import BridgeName
 
 TOKEN, OTHER, WHO = ("0x" + digits * 20 for digits in ("aa", "bb", "cc"))
 
@@ -281,3 +285,7 @@ def test_a_fee_in_basis_points_is_read_exactly(said, ppm: int) -> None:
 def test_a_fee_that_makes_no_sense_is_none(said) -> None:
     with pytest.raises((ValueError, ArithmeticError)):
         cctp._ppm(said)
+
+
+def test_an_intent_may_name_every_bridge_there_is():
+    assert set(get_args(BridgeName)) == {each.name for each in fields(BridgeTerms)}
