@@ -23,6 +23,7 @@ from sep_ray.journal.board import (
     Summary,
     counted,
     group_of,
+    last_of,
     move_of,
     standing,
 )
@@ -125,10 +126,10 @@ class Publisher:
         return Place(seq=seq, mark=rows[0].hash.hex()) if rows else NOWHERE
 
     async def _moves(self, rows: Sequence[Recorded]) -> tuple[Move, ...]:
-        """Return what a batch does to intents. One that is opened again was counted no more, so
-        what it is counted by is read again."""
+        """Return how a batch leaves the intents that were on the board, or are from now on. One
+        that is opened again was counted no more, so what it is counted by is read again."""
         found = [(row, move) for row in rows if (move := move_of(row)) is not None]
-        moves = tuple(move for _, move in found)
+        moves = last_of(move for _, move in found)
         reopened = {m.intent_id for row, m in found if isinstance(row.event, IntentReopened)}
         if not reopened:
             return moves

@@ -61,8 +61,10 @@ from sep_ray.journal.records import (
     LeaseLost,
     State,
     VersionConflict,
+    together,
 )
 from sep_ray.kernel.clock import Clock, Millis
+from sep_ray.kernel.errors import InvariantBroken
 from sep_ray.kernel.points import Point, reached
 from sep_ray.kernel.units import ChainId
 from sep_ray.priority.features import as_floats
@@ -80,6 +82,9 @@ IDLE_S: Final = 5.0
 """The longest sleep; a missed wake-up costs no more than this."""
 REMEMBERED: Final = 10_000
 """Intents of which it is known that they were looked at; to forget them costs a second look."""
+TOGETHER: Final = 64
+"""Streams that one commit of several decisions moves, about: enough to share what a commit costs,
+and few enough that who accepts meanwhile does not wait long for the journal."""
 HELD_UP_S: Final = 0.2
 """After which it is tried again where another router was deciding."""
 STOPPABLE: Final = frozenset({StepStatus.PENDING, StepStatus.READY})
@@ -197,7 +202,7 @@ class IntentRouter:
         late = [r for r in accepted if now >= r.intent.deadline]
         waiting = [r for r in accepted if now < r.intent.deadline]
         commits = [_intent_commit(r, IntentExpired(reason=Reason.DEADLINE), (), now) for r in late]
-        await asyncio.gather(*map(self._write, commits))
+        await self._write_all(commits)
         try:
             await self._decide(await self._admitted(self._one_rebalance_each(waiting)), now)
         finally:
@@ -218,7 +223,7 @@ class IntentRouter:
             event, steps = _decomposed(record, ranked, source, known, slices, now)
             commit = _intent_commit(record, event, steps, now)
             commits.append(replace(commit, fence=self._fence(record)))
-        await asyncio.gather(*map(self._write, commits))
+        await self._write_all(commits)
 
     def _readable(self, waiting: Sequence[IntentRecord], known: Known) -> list[IntentRecord]:
         """Hold rebalances up while a chain of theirs is not being read: unknown is no refusal."""
@@ -274,7 +279,7 @@ class IntentRouter:
         for step in await self._store.steps_of(list(by_intent)):
             by_intent[step.intent_id].append(step)
         commits = [_advanced(record, by_intent[record.intent.id], now) for record in records]
-        await asyncio.gather(*(self._write(commit) for commit in commits if commit is not None))
+        await self._write_all([commit for commit in commits if commit is not None])
 
     async def _reopen(self, records: Sequence[IntentRecord], now: Millis) -> None:
         """Open intents again that were ended on a fill which was being withdrawn meanwhile.
@@ -289,17 +294,34 @@ class IntentRouter:
             if step.status not in STEP_ENDS
         ]
         for record in {step.intent_id: wanted[step.intent_id] for step in undone}.values():
-            await self._write(_reopened(record, reopening(record, ""), now))
+            await self._write([_reopened(record, reopening(record, ""), now)])
 
-    async def _write(self, commit: Commit) -> None:
+    async def _write_all(self, commits: Sequence[Commit]) -> None:
+        """Write, several together where no lease guards them: each alone costs a task and more for
+        the same rows."""
+        groups = _grouped([commit for commit in commits if commit.fence is None])
+        guarded = ([commit] for commit in commits if commit.fence is not None)
+        await asyncio.gather(*map(self._write, (*groups, *guarded)))
+
+    async def _write(self, commits: Sequence[Commit]) -> None:
         """Write; when somebody else wrote first, look at the intent again."""
+        whole = together(commits)
+        if whole is None:
+            raise InvariantBroken("decisions that do not go together", commits=len(commits))
         reached(Point.DECIDED)
         try:
-            await self._store.commit(commit)
+            await self._store.commit(whole)
         except (VersionConflict, LeaseLost):
-            self.hint([commit.appends[0].correlation_id])
+            if len(commits) > 1:
+                await asyncio.gather(*(self._write([commit]) for commit in commits))
+            else:
+                self.hint([commits[0].appends[0].correlation_id])
             return
         reached(Point.RECORDED)
+        for commit in commits:
+            self._written(commit)
+
+    def _written(self, commit: Commit) -> None:
         steps = (state for state in commit.states if isinstance(state, Step))
         self._ready.update(s.chain_id for s in steps if s.status is StepStatus.READY)
         record = commit.states[0]
@@ -342,6 +364,19 @@ class IntentRouter:
 
     async def _due(self) -> tuple[UUID, ...]:
         return await self._store.due_intents(self._clock.now(), BATCH)
+
+
+def _grouped(commits: Iterable[Commit]) -> list[list[Commit]]:
+    """Return commits in groups that move about TOGETHER streams each."""
+    groups: list[list[Commit]] = []
+    room = 0
+    for commit in commits:
+        if room <= 0:
+            groups.append([])
+            room = TOGETHER
+        groups[-1].append(commit)
+        room -= len(commit.appends)
+    return groups
 
 
 def _decomposed(

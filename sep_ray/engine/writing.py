@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -12,7 +11,7 @@ from sep_ray.engine.booking import Booking
 from sep_ray.engine.crossing import joined
 from sep_ray.engine.lane import Lane
 from sep_ray.journal.ports import Journal
-from sep_ray.journal.records import LimitExceeded, VersionConflict
+from sep_ray.journal.records import LimitExceeded, VersionConflict, together
 from sep_ray.kernel.errors import Indeterminate
 from sep_ray.portfolio.ledger import InsufficientBalance
 
@@ -70,20 +69,17 @@ async def write_all(journal: Journal, lane: Lane, bookings: Sequence[Booking]) -
 async def write_together(journal: Journal, lane: Lane, bookings: Sequence[Booking]) -> None:
     """Make bookings that move no units durable in one commit; each on its own where one of their
     streams has moved on."""
-    whole = [joined(each, lane.transfers.get(each.attempt.id)) for each in bookings]
-    commits = [each.commit for each in whole]
-    if not commits or any(each.postings or each.reservations for each in commits):
+    if not bookings:
+        return
+    every = [joined(each, lane.transfers.get(each.attempt.id)) for each in bookings]
+    whole = together([each.commit for each in every])
+    if whole is None:
         await write_all(journal, lane, bookings)
         return
-    together = replace(
-        commits[0],
-        appends=tuple(append for commit in commits for append in commit.appends),
-        states=tuple(state for commit in commits for state in commit.states),
-    )
     try:
-        await journal.commit(together)
+        await journal.commit(whole)
     except (VersionConflict, Indeterminate):
         await write_all(journal, lane, bookings)
     else:
-        for each in whole:
+        for each in every:
             _keep(lane, each)

@@ -19,7 +19,7 @@ from sep_ray.intent.states import (
     IntentRecord,
     Status,
 )
-from sep_ray.journal.records import Recorded
+from sep_ray.journal.records import Event, Recorded
 from sep_ray.strategy.record import StrategyStarted
 
 NOT_SHOWN: Final = "[not shown]"
@@ -114,15 +114,19 @@ class Board(Protocol):
 
 def shown(row: Recorded) -> Recorded:
     """Return an event as a board has it: nothing to act with, and no hashes."""
-    event = row.event
+    return replace(row, event=covered(row.event), previous_hash=b"", hash=b"")
+
+
+def covered(event: Event) -> Event:
+    """Return an event without what whoever watches could act with."""
     if isinstance(event, AttemptPrepared):
         attempt = replace(event.attempt, signed=tuple(map(_covered, event.attempt.signed)))
-        event = replace(event, attempt=attempt)
-    elif isinstance(event, AttemptBumped):
-        event = replace(event, signed=_covered(event.signed))
-    elif isinstance(event, StrategyStarted) and event.code:
-        event = replace(event, code=NOT_SHOWN)
-    return replace(row, event=event, previous_hash=b"", hash=b"")
+        return replace(event, attempt=attempt)
+    if isinstance(event, AttemptBumped):
+        return replace(event, signed=_covered(event.signed))
+    if isinstance(event, StrategyStarted) and event.code:
+        return replace(event, code=NOT_SHOWN)
+    return event
 
 
 def group_of(intent: Intent) -> Group:
@@ -138,6 +142,17 @@ def move_of(row: Recorded) -> Move | None:
     group = group_of(row.event.intent) if isinstance(row.event, IntentAccepted) else None
     name = UUID(row.stream_id.partition("/")[2])
     return Move(intent_id=name, version=row.version, status=status, group=group)
+
+
+def last_of(moves: Iterable[Move]) -> tuple[Move, ...]:
+    """Return each intent's last move, with its group where an earlier one names it; none of an
+    intent that came and ended."""
+    last: dict[UUID, Move] = {}
+    for move in moves:
+        before = last.get(move.intent_id)
+        known = before.group if before is not None else None
+        last[move.intent_id] = move if known is None else replace(move, group=known)
+    return tuple(move for move in last.values() if move.open or move.group is None)
 
 
 def standing(record: IntentRecord) -> Move:

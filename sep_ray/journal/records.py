@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -103,6 +104,22 @@ class Commit:
     reservations: tuple[Reservation, ...] = ()
     policy_version: int | None = None
     caps: tuple[ExposureCap, ...] = ()
+
+
+def together(commits: Sequence[Commit]) -> Commit | None:
+    """Return one commit that says all of several, about different streams; None where they do not
+    share their time and fence, or move units or limits: those belong to one story each."""
+    first = commits[0]
+    for each in commits:
+        alone = each.postings or each.reservations or each.caps or each.policy_version is not None
+        if alone or each.at != first.at or each.fence != first.fence:
+            return None
+    return Commit(
+        at=first.at,
+        appends=tuple(append for each in commits for append in each.appends),
+        states=tuple(state for each in commits for state in each.states),
+        fence=first.fence,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

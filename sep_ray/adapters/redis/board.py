@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from sep_ray.adapters.codec import decode_event, encode_event
 from sep_ray.intent.states import Status
-from sep_ray.journal.board import Batch, Group, Move, Place, Summary, shown
+from sep_ray.journal.board import Batch, Group, Move, Place, Summary, covered
 from sep_ray.journal.records import Recorded
 from sep_ray.kernel.clock import Millis
 from sep_ray.kernel.errors import Transient
@@ -124,8 +124,7 @@ def _group(key: str) -> tuple[Group, Status]:
 
 def _entry(row: Recorded) -> bytes:
     """Return an event as one line of what surrounds it, and its JSON."""
-    row = shown(row)
-    kind, body = encode_event(row.event)
+    kind, body = encode_event(covered(row.event))
     cause = row.causation_id or ""
     # A stream's name may hold blanks; nothing that comes before it does.
     head = f"{kind} {row.version} {row.at} {row.correlation_id} {cause} {row.stream_id}\n"
