@@ -38,6 +38,7 @@ _SETTINGS: Final = {
     "wal_sync_method": "open_datasync",
     "shared_buffers": "128MB",
     "max_connections": "100",
+    "min_wal_size": "192MB",
     "max_wal_size": "512MB",
     "random_page_cost": "1.1",
     "jit": "off",
@@ -48,6 +49,12 @@ _SETTINGS: Final = {
     "password_encryption": "scram-sha-256",
 }
 """For two cores shared with everything else; durability is never traded."""
+
+
+SPARE_SEGMENTS: Final = 8
+"""Files of the write-ahead log that a new server finds ready. While it makes one itself, whoever
+commits waits for 16 MB of zeros; once the log has gone round, it uses its old files again."""
+_SEGMENT_BYTES: Final = 16 << 20
 
 
 class EmbeddedPostgres:
@@ -161,6 +168,7 @@ class EmbeddedPostgres:
             run_to_end(Command(argv=argv, cwd=fresh, owner=owner), _INIT_SECONDS)
         finally:
             first_password.unlink()
+        _lay_out_log(fresh / "pg_wal", owner)
         fresh.rename(self._data)
 
     def _require_same_major(self, install: Path) -> None:
@@ -215,6 +223,17 @@ def _owned_folder(path: Path, owner: Owner | None) -> None:
     private_folder(path)
     if owner is not None:
         os.chown(path, owner.uid, owner.gid)
+
+
+def _lay_out_log(folder: Path, owner: Owner | None) -> None:
+    """Put zeroed files after the first one, as the server does (XLogFileInit)."""
+    zeros = bytes(_SEGMENT_BYTES)
+    for number in range(2, 2 + SPARE_SEGMENTS):
+        segment = folder / f"{1:08X}{0:08X}{number:08X}"
+        segment.touch(mode=0o600)
+        segment.write_bytes(zeros)
+        if owner is not None:
+            os.chown(segment, owner.uid, owner.gid)
 
 
 def _here(folder: Path, owner: Owner | None) -> Path:
