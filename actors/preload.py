@@ -52,15 +52,18 @@ def preload() -> None:
     _kv._internal_kv_put(f"{KEY}/{node}/{os.getpid()}", kind)
 
 
-def preloaded(node: str, living: Collection[int]) -> dict[int, Kind]:
-    """Return the processes of a node by their kind; forgets those that do not live any more."""
+def announced(node: str) -> dict[int, Kind]:
+    """Return the processes that said their kind on a node; some may have ended since."""
     prefix = f"{KEY}/{node}/"
     found = {}
     for key in _kv._internal_kv_list(prefix):
-        pid = int(key.decode().removeprefix(prefix))
         kind = _kv._internal_kv_get(key)
-        if pid in living and kind is not None:
-            found[pid] = Kind(kind.decode())
-        else:
-            _kv._internal_kv_del(key)
+        if kind is not None:
+            found[int(key.decode().removeprefix(prefix))] = Kind(kind.decode())
     return found
+
+
+def forget(node: str, ended: Collection[int]) -> None:
+    """Drop what processes said that have ended."""
+    for pid in ended:
+        _kv._internal_kv_del(f"{KEY}/{node}/{pid}")

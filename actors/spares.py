@@ -4,41 +4,30 @@ A new process takes seconds, for Python, for Ray and above all for what an actor
 each node a few wait with all that behind them and nothing to do. Ray gives one of them to the
 next actor of its kind that it starts there, which then runs after some hundredths of a second.
 
-Ray has no public call that starts processes ahead of need. Its raylets have one (PrestartWorkers),
-and it is called here and nowhere else. Where it fails actors start as slowly as without it.
+The calls of Ray for this are private (`raylet.py`). Where they fail, or a Ray has none, actors
+start as slowly as without spare processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-import grpc
 import ray
 import structlog
-from ray._private.grpc_utils import init_grpc_channel
-from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
-from actors.preload import Kind, preloaded
+from actors.preload import Kind, announced, forget
 from sep_ray.kernel.clock import Clock, Millis
 
 log = structlog.get_logger()
 
-# Generated code and Ray's own, whose types no checker sees.
-_ray: Any = ray
-_messages: Any = node_manager_pb2
-_services: Any = node_manager_pb2_grpc
-_common: Any = common_pb2
+_ray: Any = ray  # Ray leaves it untyped
 
 EVERY_MS: Final = 5_000
 BIRTH_MS: Final = 30_000
 """After which a process that was asked for and never came is asked for again."""
-CALL_S: Final = 5.0
-KEPT_S: Final = 365 * 86_400
-"""How long Ray may not end an idle one."""
-NOBODY: Final = b"\xff"
-"""Every byte of the id of no actor."""
 
 
 class Roster:
@@ -79,7 +68,8 @@ class Spares:
     """Keeps `wanted` spare processes on every node: so many for engines, one for a strategy."""
 
     def __init__(self, wanted: int, clock: Clock, after_ms: int) -> None:
-        """Nothing is looked at for `after_ms`; 0 wanted keeps none."""
+        """Nothing is looked at for `after_ms`; 0 wanted keeps none, as does a Ray that cannot."""
+        self._raylets = _private_calls() if wanted else None
         self._wanted = {Kind.ENGINE: wanted, Kind.STRATEGY: min(wanted, 1)}
         self._clock = clock
         self._next = Millis(clock.now() + after_ms)
@@ -91,55 +81,42 @@ class Spares:
         on its way. Never raises for what a node answers."""
         now = self._clock.now()
         begun = bool(self._rosters)
-        if any(self._wanted.values()) and (now >= self._next or (begun and (taken or self._busy))):
+        if self._raylets and (now >= self._next or (begun and (taken or self._busy))):
             self._next = Millis(now + EVERY_MS)
-            self._busy = await asyncio.to_thread(self._mend, now)
+            self._busy = await asyncio.to_thread(self._mend, self._raylets, now)
 
-    def _mend(self, now: Millis) -> bool:
+    def _mend(self, raylets: Any, now: Millis) -> bool:
         nodes = {str(n["NodeID"]): n for n in _ray.nodes() if n["Alive"]}
         self._rosters = {n: self._rosters.get(n) or Roster(self._wanted) for n in nodes}
         expecting = False
         for node_id, node in nodes.items():
             address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
             try:
-                expecting |= _mend_node(self._rosters[node_id], node_id, address, now)
-            except grpc.RpcError as error:
+                with raylets.at(address) as raylet:
+                    expecting |= mend_node(self._rosters[node_id], node_id, raylet, now)
+            except raylets.Unanswered as error:
                 log.warning("spare_not_started", node=node_id, error=str(error))
         return expecting
 
 
-def _mend_node(roster: Roster, node_id: str, address: str, now: Millis) -> bool:
-    """Ask for one if one is lacking; return whether one is on its way."""
-    channel = init_grpc_channel(address)
+def mend_node(roster: Roster, node_id: str, raylet: Any, now: Millis) -> bool:
+    """Ask a node's raylet for one if one is lacking; return whether one is on its way."""
+    # In this order: who announces itself in between is not taken for one that has ended.
+    said = announced(node_id)
+    processes = raylet.processes()
+    forget(node_id, said.keys() - processes.keys())
+    kinds = {pid: kind for pid, kind in said.items() if pid in processes}
+    kind = roster.ask(kinds, [pid for pid, waits in processes.items() if waits], now)
+    if kind is not None:
+        raylet.prestart(kind)
+        log.info("spare_started", node=node_id, kind=kind)
+    return roster.expecting
+
+
+def _private_calls() -> Any:
+    """Return actors.raylet, or None: a Ray without those calls is used without spares."""
     try:
-        raylet = _services.NodeManagerServiceStub(channel)
-        processes = _processes(raylet)
-        idle = [pid for pid, waits in processes.items() if waits]
-        kind = roster.ask(preloaded(node_id, processes), idle, now)
-        if kind is not None:
-            _prestart(raylet, kind)
-            log.info("spare_started", node=address, kind=kind)
-        return roster.expecting
-    finally:
-        channel.close()
-
-
-def _processes(raylet: Any) -> dict[int, bool]:
-    """Return a node's processes, and of each whether it waits for an actor."""
-    asked = _messages.GetNodeStatsRequest(include_memory_info=False)
-    workers = raylet.GetNodeStats(asked, timeout=CALL_S).core_workers_stats
-    mine = (each for each in workers if each.worker_type == _common.WorkerType.WORKER)
-    return {each.pid: not each.actor_id.strip(NOBODY) for each in mine}
-
-
-def _prestart(raylet: Any, kind: Kind) -> None:
-    """Ask for a process with this one's environment, an engine's, but for its kind.
-
-    Ray tells environments apart by their text, so nothing else in it may change.
-    """
-    own: str = _ray.get_runtime_context().get_runtime_env_string()
-    asked = _messages.PrestartWorkersRequest(
-        language=_common.Language.PYTHON, num_workers=1, keep_alive_duration_secs=KEPT_S
-    )
-    asked.runtime_env_info.serialized_runtime_env = own.replace(f'"{Kind.ENGINE}"', f'"{kind}"')
-    raylet.PrestartWorkers(asked, timeout=CALL_S)
+        return importlib.import_module("actors.raylet")
+    except (ImportError, AttributeError) as error:
+        log.warning("no_spare_processes", error=str(error))
+        return None

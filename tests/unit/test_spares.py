@@ -3,11 +3,12 @@
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
-from actors import preload
+from actors import preload, spares
 from actors.preload import MODULES, VARIABLE, Kind, environment
-from actors.spares import BIRTH_MS, Roster
-from sep_ray.kernel.clock import Millis
+from actors.spares import BIRTH_MS, Roster, Spares, mend_node
+from sep_ray.kernel.clock import ManualClock, Millis
 
 WANTED = {Kind.ENGINE: 2, Kind.STRATEGY: 1}
 
@@ -77,6 +78,62 @@ def test_a_process_imports_what_its_kind_needs_and_no_more(monkeypatch):
     monkeypatch.delenv(VARIABLE)
     preload.preload()
     assert not imported
+
+
+async def test_a_ray_without_the_private_calls_is_used_without_spares(monkeypatch):
+    def lacking(name):
+        raise ImportError("cannot import name 'init_grpc_channel'")
+
+    monkeypatch.setattr("importlib.import_module", lacking)
+    monkeypatch.setattr(spares, "_ray", None)
+    with capture_logs() as said:
+        kept = Spares(2, ManualClock(Millis(0)), 0)
+        for _ in range(3):
+            await kept.mend(taken=True)
+    assert [each["event"] for each in said] == ["no_spare_processes"]
+
+
+class Node:
+    """A node on which a process announces itself whenever the processes are read."""
+
+    def __init__(self, monkeypatch, *pids):
+        self.pids = [*pids]
+        self.asked = []
+        self.said = {self.key(pid): str(Kind.ENGINE).encode() for pid in pids}
+        for name, does in (("list", self.list), ("get", self.said.get), ("del", self.said.pop)):
+            monkeypatch.setattr(preload._kv, f"_internal_kv_{name}", does)
+
+    def key(self, pid):
+        return f"sep-process/a-node/{pid}".encode()
+
+    def list(self, prefix):
+        return [*self.said]
+
+    def processes(self):
+        """Answer, and let the next one be born and announce itself before this is read."""
+        answer = dict.fromkeys(self.pids, True)
+        if self.asked and len(self.pids) < 2:
+            self.pids.append(8)
+            self.said[self.key(8)] = str(Kind.ENGINE).encode()
+        return answer
+
+    def prestart(self, kind):
+        self.asked.append(kind)
+
+
+def test_one_that_announces_itself_between_two_reads_is_not_forgotten(monkeypatch):
+    node, roster = Node(monkeypatch, 7), Roster({Kind.ENGINE: 2})
+    found = [mend_node(roster, "a-node", node, Millis(now)) for now in range(4)]
+    assert found == [True, True, False, False]
+    assert node.asked == [Kind.ENGINE]
+
+
+def test_what_an_ended_process_said_is_dropped(monkeypatch):
+    node = Node(monkeypatch, 7, 8)
+    node.pids.remove(8)
+    monkeypatch.setattr(preload._kv, "_internal_kv_del", lambda key: node.said.pop(key.encode()))
+    assert mend_node(Roster({Kind.ENGINE: 2}), "a-node", node, Millis(0))
+    assert [*node.said] == [node.key(7)]
 
 
 class Context:
