@@ -12,9 +12,6 @@ from typing import Final
 
 from sep_ray.kernel.units import PPM, Rounding, divide
 from sep_ray.routing.plan import Plan
-from sep_ray.routing.pools.pool import Pool
-from sep_ray.routing.pools.v3 import V3Pool
-from sep_ray.routing.pools.v3_math import sqrt_ratio_at_tick
 from sep_ray.routing.prices import Ratio, price_between
 from sep_ray.routing.reasons import NoRoute, Reason
 from sep_ray.routing.snapshot import Snapshot
@@ -80,16 +77,6 @@ def _apart(price: Ratio, fair: Ratio) -> int:
     """Return price / fair - 1 in ppm, rounded down."""
     expected = price[1] * fair[0]
     return divide((price[0] * fair[1] - expected) * PPM, expected, Rounding.DOWN)
-
-
-def means_of(snapshot: Snapshot) -> tuple[Pool, ...]:
-    """Return the V3 pools that have a time-weighted mean as if they stood there."""
-    means = dict(snapshot.means)
-    return tuple(
-        replace(pool, sqrt_price=sqrt_ratio_at_tick(tick), tick=tick)
-        for pool in snapshot.pools
-        if isinstance(pool, V3Pool) and (tick := means.get(pool.address)) is not None
-    )
 
 
 def _markets(plan: Plan, snapshot: Snapshot) -> Iterable[tuple[str, Snapshot]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sep_ray.kernel.units import ChainId, Token
 from sep_ray.routing.pools.pool import Pool
+from sep_ray.routing.pools.v3 import at_means
 from sep_ray.routing.stops import StoppedPool
 
 if TYPE_CHECKING:
@@ -77,9 +78,10 @@ class Snapshot:
     @property
     def at_means(self) -> Snapshot:
         """Only the pools with a time-weighted mean, as if they stood there."""
-        from sep_ray.routing.guard import means_of
-
-        return self.once("at_means", lambda: replace(self, pools=means_of(self), means=()))
+        return self.once(
+            "at_means",
+            lambda: replace(self, pools=at_means(self.pools, dict(self.means)), means=()),
+        )
 
     def token(self, address: str) -> Token | None:
         """Return the token at a lower-case address, or None."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sep_ray.kernel.errors import Rejected
 from sep_ray.kernel.units import PPM
 from sep_ray.routing.pools.curve import Curve, concentrated
-from sep_ray.routing.pools.pool import Quote, Venue
+from sep_ray.routing.pools.pool import Pool, Quote, Venue
 from sep_ray.routing.pools.ticks import TickMap
 from sep_ray.routing.pools.v3_ladder import Fill, Ladder, Rung
 from sep_ray.routing.pools.v3_math import (
@@ -171,4 +172,13 @@ def _rebuilt(
         tick=tick,
         liquidity=liquidity,
         tick_map=tick_map,
+    )
+
+
+def at_means(pools: Iterable[Pool], means: Mapping[str, int]) -> tuple[Pool, ...]:
+    """Return the V3 pools that have a mean tick, by address, as if they stood there."""
+    return tuple(
+        replace(pool, sqrt_price=sqrt_ratio_at_tick(tick), tick=tick)
+        for pool in pools
+        if isinstance(pool, V3Pool) and (tick := means.get(pool.address)) is not None
     )
