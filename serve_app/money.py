@@ -51,6 +51,8 @@ async def allocate(request: Request, parts: Asked, principal: Caller) -> Respons
     """Move available units from one strategy to another, once per Idempotency-Key."""
     key = idempotency_key(dict(request.scope["headers"]))
     body = await body_of(request, AllocationBody)
+    for strategy_id in (body.source, body.target):
+        principal.require_strategy(strategy_id)
     if body.chain_id is not None:
         parts.book.require_chain(body.chain_id)
     token = parts.book.find(body.asset, body.chain_id, "asset", coin=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Annotated, Final
+from uuid import UUID
 
 from fastapi import Query
 from starlette.requests import Request
@@ -89,7 +90,11 @@ async def release(
     why: Annotated[str, Query(max_length=120)] = "",
 ) -> Response:
     """Let what a halt stopped go on; the release bears the name of whoever asks."""
-    found = await _desk(parts).release(id_of(halt_id, "halt"), principal.name, why)
+    name = id_of(halt_id, "halt")
+    standing = await parts.store.halt(name)
+    if standing is not None:
+        await _require_covered(standing, parts, principal)
+    found = await _desk(parts).release(name, principal.name, why)
     if found is None:
         raise Problem("not_found", f"no halt {halt_id[:80]}")
     await parts.line.untell(found.id)
@@ -115,6 +120,10 @@ async def set_limit(request: Request, parts: Asked, principal: Caller) -> Respon
     """Add a limit, or replace the one of the same name. Holds for the next signature."""
     body = await body_of(request, LimitBody)
     limit = _limit(body, parts)
+    _require_own(limit, principal)
+    before = (await parts.store.limits()).find(limit.id)
+    if before is not None:
+        _require_own(before, principal)
     try:
         await _desk(parts).set_limit(checked(limit), principal.name)
     except InvalidLimit as error:
@@ -129,6 +138,8 @@ async def set_limit(request: Request, parts: Asked, principal: Caller) -> Respon
 async def remove_limit(limit_id: str, parts: Asked, principal: Caller) -> Response:
     """Remove a limit; what was used of it is remembered if it is set again."""
     limit = (await parts.store.limits()).find(limit_id)
+    if limit is not None:
+        _require_own(limit, principal)
     if limit is None or await _desk(parts).remove_limit(limit_id, principal.name) is None:
         raise Problem("not_found", f"no limit {limit_id[:80]}")
     return json_response(limit_answer(limit, None))
@@ -152,6 +163,24 @@ async def _target(body: HaltBody, parts: Parts, principal: Principal) -> str:
         raise Problem.of_field("target", "names no strategy", NAME_IN_WORDS)
     principal.require_strategy(body.target)
     return body.target
+
+
+async def _require_covered(placed: Halt, parts: Parts, principal: Principal) -> None:
+    """Raise a Problem for a halt that also stops what the token does not cover."""
+    if principal.strategies is None:
+        return
+    owner = placed.target if placed.scope is Scope.STRATEGY else ""
+    if placed.scope is Scope.INTENT:
+        record = await parts.store.intent(UUID(placed.target))
+        owner = record.intent.strategy_id if record else ""
+    if not principal.covers(owner):
+        raise Problem("out_of_scope", "the halt is not of the token's strategies alone")
+
+
+def _require_own(limit: Limit, principal: Principal) -> None:
+    """Raise a Problem for a limit on what the token does not cover."""
+    if principal.strategies is not None and limit.subject.strategy_id not in principal.strategies:
+        raise Problem("out_of_scope", f"limit {limit.id} is not of the token's strategies alone")
 
 
 def _limit(body: LimitBody, parts: Parts) -> Limit:

@@ -105,6 +105,18 @@ async def test_a_token_for_one_strategy_sees_its_money_only():
         problem_of(answer, 403, "out_of_scope")
 
 
+@pytest.mark.parametrize("change", [{}, {"source": "desk-1", "target": "treasury"}])
+async def test_a_token_for_one_strategy_moves_no_money_of_another(change):
+    async with bench() as api:
+        await funded(api)
+        mine = api.auth(Role.ADMIN, strategies=["desk-1"])
+        answer = await api.client.post(
+            "/v1/portfolio/allocations", json=MOVE | change, headers=mine
+        )
+        problem_of(answer, 403, "out_of_scope")
+        assert await available(api, "treasury") == {USDC: 100_000_000, ETH: 10**18}
+
+
 @pytest.mark.parametrize("path", ["portfolio", "intents", "transfers"])
 async def test_a_strategy_that_nothing_is_known_of_is_no_empty_answer(path):
     async with bench() as api:

@@ -151,3 +151,44 @@ async def test_a_limit_that_says_nothing_sensible_is_refused(body, field):
 
 def test_every_code_has_its_meaning():
     assert set(MEANING) == set(Denial)
+
+
+async def test_a_token_for_one_strategy_lifts_no_halt_of_the_platform():
+    async with bench() as api:
+        mine = api.auth(Role.RISK, "rosa", strategies=["desk-1"])
+        foreign = (await api.submit(strategy_id="desk-2")).json()["id"]
+        for body in (
+            {},
+            {"scope": "chain", "target": "1"},
+            {"scope": "strategy", "target": "desk-2"},
+            {"scope": "intent", "target": foreign},
+        ):
+            placed = (await halt(api, **body)).json()["id"]
+            answer = await api.client.delete(f"/v1/halts/{placed}", headers=mine)
+            problem_of(answer, 403, "out_of_scope")
+        assert len(await api.store.active_halts()) == 4
+        own = (await api.submit(strategy_id="desk-1")).json()["id"]
+        for body in (
+            {"scope": "strategy", "target": "desk-1"},
+            {"scope": "intent", "target": own},
+        ):
+            placed = (await halt(api, **body)).json()["id"]
+            answer = await api.client.delete(f"/v1/halts/{placed}", headers=mine)
+            assert answer.json()["state"] == "RELEASED"
+
+
+async def test_a_token_for_one_strategy_touches_its_own_limits_only():
+    async with bench() as api:
+        everywhere, mine = api.auth(Role.RISK), api.auth(Role.RISK, strategies=["desk-1"])
+        own = LIMIT | {"strategy_id": "desk-1"}
+        answer = await api.client.post("/v1/limits", json=LIMIT, headers=everywhere)
+        assert answer.status_code == 201, answer.text
+        for body in (LIMIT, own, LIMIT | {"id": "new"}):
+            answer = await api.client.post("/v1/limits", json=body, headers=mine)
+            problem_of(answer, 403, "out_of_scope")
+        problem_of(await api.client.delete("/v1/limits/hourly", headers=mine), 403, "out_of_scope")
+        (kept,) = (await api.store.limits()).limits
+        assert kept.subject.strategy_id is None
+        answer = await api.client.post("/v1/limits", json=own | {"id": "own"}, headers=mine)
+        assert answer.status_code == 201, answer.text
+        assert (await api.client.delete("/v1/limits/own", headers=mine)).status_code == 200
