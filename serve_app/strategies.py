@@ -94,10 +94,12 @@ async def in_own_process(body: StrategyBody) -> None:
     try:
         await asyncio.wait_for(process.communicate(body.model_dump_json().encode()), TRIAL_S)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         detail = f"did not load within {TRIAL_S:g} s"
         raise Problem.of_field("code", detail, "a text that only defines things") from None
+    finally:
+        if process.returncode is None:  # too slow, or nobody waits for it any more
+            process.kill()
+            await process.wait()
     if process.returncode != WENT_WELL:
         raise Problem.of_field("code", "ended its process", "a text that only defines things")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from serve_app.reading import parse
 from serve_app.schemas import AllocationBody, BatchBody, Body, IntentBody, StrategyBody
 from serve_app.strategies import in_own_process
 from tests.fixtures.api import ACQUIRE, bench, problem_of
+from tests.fixtures.eventually import eventually
 
 CODE = """
 from sep_ray.strategy.base import BaseStrategy
@@ -112,6 +114,19 @@ async def test_a_text_that_does_not_end_well_ends_in_its_own_process(code, monke
         answer = await api.client.post("/v1/strategies", json=body, headers=api.auth(Role.ADMIN))
         assert problem_of(answer, 422, "invalid_field")["field"] == "code"
         assert await api.events() == ()
+
+
+async def test_a_trial_that_nobody_waits_for_any_more_leaves_no_process(tmp_path):
+    said = tmp_path / "pid"
+    code = f"import os, time\nopen({str(said)!r}, 'w').write(f'{{os.getpid()}};')\ntime.sleep(60)"
+    body = parse(StrategyBody, json.dumps(QUIET | {"code": code}).encode())
+    trial = asyncio.create_task(in_own_process(body))
+    await asyncio.to_thread(eventually, lambda: said.exists() and said.read_text().endswith(";"))
+    trial.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trial
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text().rstrip(";")), 0)
 
 
 async def test_a_good_text_passes_its_trial():
