@@ -6,8 +6,10 @@ down must neither stop trading nor take the limit away. Every call is counted by
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final, Protocol, cast
 
@@ -73,6 +75,22 @@ class RedisWindow:
         return 0 if granted else wait
 
 
+@dataclass(slots=True)
+class _Permits:
+    """What a principal may still submit without asking again; one at a time asks for more."""
+
+    left: int = 0
+    until: float = 0.0
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def spend(self, wanted: int, now: float) -> bool:
+        """Take from what is left, or nothing and False."""
+        if wanted > self.left or now >= self.until:
+            return False
+        self.left -= wanted
+        return True
+
+
 class Limiter:
     """Takes permits from the shared window, from the local one while the shared one fails.
 
@@ -92,7 +110,7 @@ class Limiter:
         self._limit = limit
         self._now = now
         self._rests_until = 0.0
-        self._held: dict[str, tuple[int, float]] = {}
+        self._permits: dict[str, _Permits] = {}
 
     async def take(self, name: str, wanted: int) -> None:
         """Count `wanted` submissions, or raise a 429 Problem that says when to come back."""
@@ -103,10 +121,17 @@ class Limiter:
                 f"1..{self._limit}",
                 "rate_limited",
             )
-        held, until = self._held.get(name, (0, 0.0))
-        if held >= wanted and self._now() < until:
-            self._held[name] = (held - wanted, until)
+        permits = self._permits.get(name)
+        if permits is None:
+            permits = self._permits[name] = _Permits()
+        if permits.spend(wanted, self._now()):
             return
+        async with permits.asking:
+            if not permits.spend(wanted, self._now()):
+                await self._ask(name, wanted, permits)
+
+    async def _ask(self, name: str, wanted: int, permits: _Permits) -> None:
+        """Take what is wanted from the window, and more in advance where it has that."""
         advance = max(wanted, self._limit // 1_000)
         wait = await self._take(name, advance)
         if wait and advance > wanted:
@@ -118,7 +143,7 @@ class Limiter:
                 headers={"Retry-After": str(wait)},
             )
         if advance > wanted:
-            self._held[name] = (advance - wanted, self._now() + HELD_S)
+            permits.left, permits.until = advance - wanted, self._now() + HELD_S
 
     async def _take(self, name: str, wanted: int) -> int:
         if self._shared is None or self._now() < self._rests_until:

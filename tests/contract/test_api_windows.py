@@ -89,6 +89,14 @@ async def test_a_high_limit_is_counted_in_advance_and_never_exceeded(redis_url):
         assert 4_980 <= granted <= 5_000
 
 
+async def test_those_who_come_together_take_one_advance(redis_url):
+    async with Redis.from_url(redis_url) as redis:
+        limiter = Limiter(RedisWindow(redis), 10_000)
+        await asyncio.gather(*(limiter.take("alice", 1) for _ in range(8)))
+        counted = await redis.hvals("sep:submissions:alice")
+        assert sum(map(int, counted)) == 10
+
+
 async def test_without_redis_each_replica_counts_by_itself(unused_tcp_port):
     async with Redis.from_url(
         f"redis://127.0.0.1:{unused_tcp_port}", socket_connect_timeout=0.2
