@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
+from typing import Protocol
 
-from sep_ray.intent.intent import Intent
 from sep_ray.kernel.units import ChainId
 from sep_ray.routing.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from sep_ray.engine.facts import Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +31,3 @@ class Market(Protocol):
 
     async def snapshot(self, chain_id: ChainId) -> Snapshot | None:
         """Return the newest snapshot, or None while the chain is not being read."""
-
-
-class Slicer(Protocol):
-    """Chooses how many parts an ADAPTIVE intent is given."""
-
-    async def slices(self, intents: Sequence[Intent], known: Known) -> Mapping[UUID, int]:
-        """Return a number of slices (1..MAX_SLICES) for each ADAPTIVE intent among these."""

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from sep_ray.engine.pacing import pace_of
 from sep_ray.intent.states import IntentRecord, IntentReopened
 from sep_ray.journal.board import (
     Batch,
@@ -34,10 +35,6 @@ from sep_ray.kernel.errors import Transient
 log = structlog.get_logger()
 
 BATCH: Final = 500
-PACE_S: Final = 0.05
-LONGEST_PACE_S: Final = 0.2
-REST: Final = 4
-"""How many times as long as a turn took the next one waits, within those two bounds."""
 IDLE_S: Final = 1.0
 """How long a board that was emptied while nothing happened may stay empty."""
 AWAY_S: Final = 0.5
@@ -67,8 +64,8 @@ class Publisher:
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until told to stop.
 
-        News that come thick are taken together, as the router takes them: a turn that had work is
-        followed by another no sooner than PACE_S after its beginning, later if it was long.
+        News that come thick are taken together (`pacing`): showing them can wait a little longer
+        than deciding, so a turn is followed by a whole pace of rest.
         """
         loop = asyncio.get_running_loop()
         while not stop.is_set():
@@ -80,8 +77,7 @@ class Publisher:
                 await _pause(stop, AWAY_S)
                 continue
             if worked:
-                took = loop.time() - began
-                await _pause(stop, max(PACE_S, min(REST * took, LONGEST_PACE_S)))
+                await _pause(stop, pace_of(loop.time() - began))
 
     async def turn(self, wait_s: float) -> int:
         """Show the next events, waiting up to `wait_s` for the first; return how many.

@@ -34,7 +34,9 @@ from sep_ray.decomposition.step import (
 )
 from sep_ray.decomposition.step import evolve as evolve_step
 from sep_ray.engine.facts import FactSource, Known
-from sep_ray.engine.ports import Model, Slicer
+from sep_ray.engine.pacing import pace_of
+from sep_ray.engine.ports import Model
+from sep_ray.engine.slicing import Slicer
 from sep_ray.engine.turnstile import Turnstile
 from sep_ray.intent.intent import IntentType
 from sep_ray.intent.states import (
@@ -74,10 +76,6 @@ log = structlog.get_logger()
 
 BATCH: Final = 1_000
 """Intents decided on in one turn, and events read in one go."""
-PACE_S: Final = 0.05
-LONGEST_PACE_S: Final = 0.2
-REST: Final = 4
-"""How many times as long as a turn took the next one waits, within those two bounds."""
 IDLE_S: Final = 5.0
 """The longest sleep; a missed wake-up costs no more than this."""
 REMEMBERED: Final = 10_000
@@ -156,17 +154,14 @@ class IntentRouter:
     async def run(self, stop: asyncio.Event) -> None:
         """Start, then turn whenever there is news, until told to stop.
 
-        News that come thick are taken together: a turn that had work is followed by another no
-        sooner than PACE_S after its beginning, later if it was long, so that deciding leaves
-        accepting its share of the machine. Whoever comes alone does not wait, and turns longer
-        than LONGEST_PACE_S follow one another at once.
+        News that come thick are taken together (`pacing`). Whoever comes alone does not wait.
         """
         await self.start()
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
             worked = await self.turn()
-            pace = max(PACE_S, min(REST * (loop.time() - began), LONGEST_PACE_S))
+            pace = pace_of(loop.time() - began)
             await self._await_news(stop)
             if worked and not stop.is_set():
                 await asyncio.sleep(max(0.0, began + pace - loop.time()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from typing import Protocol
 from uuid import UUID
 
 from sep_ray.decomposition.slicing import SliceRow, as_floats, recommend
@@ -18,8 +19,15 @@ from sep_ray.routing.planner import candidates, rows
 from sep_ray.routing.reasons import NoRoute
 
 
+class Slicer(Protocol):
+    """Chooses how many parts an ADAPTIVE intent is given."""
+
+    async def slices(self, intents: Sequence[Intent], known: Known) -> Mapping[UUID, int]:
+        """Return a number of slices (1..MAX_SLICES) for each ADAPTIVE intent among these."""
+
+
 class ModelSlicer:
-    """Implements the engine's Slicer port."""
+    """Asks the slice model."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
