@@ -57,7 +57,44 @@ def singles(place: Place) -> list[Figure]:
     for connections in GOALS:
         for path in (ROUTE, FLOOR, DURABLE):
             _post(place, path, connections, WARM_UP)
-    return [each for connections in GOALS for each in _single(place, connections)]
+    return [
+        *(each for connections in GOALS for each in _single(place, connections)),
+        _limit(place),
+    ]
+
+
+def _limit(place: Place) -> Figure:
+    """Return the lone durable POST against what it cannot do without: the no-op's way to a replica
+    and back, and one commit of a body that touches no table, after one another."""
+    rounds = []
+    for _ in range(ROUNDS):
+        noop, durable = (_post(place, path, 1, REQUESTS[1]) for path in (ROUTE, DURABLE))
+        commit_s = asyncio.run(_commit_s(place.database))
+        rounds.append((durable.per_second * (1 / noop.per_second + commit_s), commit_s))
+    return Figure(
+        name="durable POST / no-op route and a bare commit one after the other, 1 connection",
+        value=median(ratio for ratio, _ in rounds),
+        unit="ratio",
+        goal=None,
+        detail={
+            "rounds": [round(ratio, 2) for ratio, _ in rounds],
+            "bare_commit_ms": round(median(seconds for _, seconds in rounds) * 1e3, 2),
+        },
+    )
+
+
+async def _commit_s(database: str) -> float:
+    """Return the seconds of a commit with nothing in it but a body, from a client to the disk."""
+    connection = await asyncpg.connect(database, server_settings=SESSION)
+    try:
+        commit, body = "SELECT pg_logical_emit_message(true, 'bench', $1)", json.dumps(INTENT)
+        await connection.execute(commit, body)
+        began = time.perf_counter()
+        for _ in range(REQUESTS[1]):
+            await connection.execute(commit, body)
+        return (time.perf_counter() - began) / REQUESTS[1]
+    finally:
+        await connection.close()
 
 
 def _single(place: Place, connections: int) -> list[Figure]:
