@@ -54,7 +54,7 @@ async def test_p5_two_processes_on_one_database_take_turns(new_chains, database_
         await asyncio.sleep(0.7)
         await at.tick(3)
         more = [await at.add("USDC", "WETH", 10**6 * (n + 1)) for n in range(10)]
-        await silent.turn()
+        await silent.start()
         assert silent.lanes[0].lease is None
         await at.tick(4)
         assert await _ended(at, [*steps, *more])

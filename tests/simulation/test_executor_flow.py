@@ -7,6 +7,7 @@ from sep_ray.engine.lane import LaneState
 from sep_ray.execution.attempt import AttemptStatus, Purpose
 from sep_ray.intent.intent import Constraints, Limit, Side
 from sep_ray.intent.states import Reason
+from sep_ray.kernel.errors import Transient
 from sep_ray.kernel.units import Ppm
 from sep_ray.simulation.market import ACCOUNT, COIN, DAI, DOLLAR, ETHER, USDC, WETH, market
 from tests.fixtures.execution import Sim
@@ -211,5 +212,23 @@ async def test_nothing_begins_while_the_market_cannot_be_read():
     assert (await sim.step(step_id)).status is StepStatus.READY
     sim.chain.blind = False
     await sim.settle()
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    await sim.check()
+
+
+async def test_nothing_is_sent_on_pools_that_could_not_be_confirmed(monkeypatch):
+    sim = Sim()
+    await sim.ready()
+    step_id = await sim.add(2 * ETHER)
+
+    async def cut_off(head, pools):
+        raise Transient("no answer")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(sim.chain, "confirm", cut_off)
+        await sim.executor.turn()
+    assert (await sim.step(step_id)).status is StepStatus.READY
+    assert not await sim.attempts()
+    await sim.tick(2)
     assert (await sim.step(step_id)).status is StepStatus.DONE
     await sim.check()
