@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from sep_ray.decomposition.step import Step
+from sep_ray.decomposition.step import Step, StepStatus
 from sep_ray.engine.lane import Lane
 from sep_ray.engine.planning import Planner, Trade, WorkingMarket
 from sep_ray.engine.rules import ChainRules
@@ -83,11 +83,14 @@ class Watcher:
     async def replans(
         self, lane: Lane, market: WorkingMarket, head: Head, fees: Fees
     ) -> Mapping[UUID, Plan]:
-        """Return new plans for doomed swaps: through the same contract, within what is reserved."""
+        """Return new plans for doomed swaps: through the same contract, within what is reserved.
+
+        None for a try that another of its step came before: it has nothing left to do.
+        """
         found: dict[UUID, Plan] = {}
         for attempt in lane.pending():
             step = lane.step_of(attempt)
-            if attempt.id not in lane.doomed or step is None:
+            if attempt.id not in lane.doomed or step is None or not _works_on(attempt, step):
                 continue
             if len(attempt.signed) >= MOST_VERSIONS or self._clock.now() >= attempt.deadline:
                 continue
@@ -109,6 +112,10 @@ class Watcher:
         if not isinstance(plan, Plan) or plan.amount_in > step.reserved:
             return None
         return replace(plan, limit=min(plan.limit, step.reserved)) if _buys(step) else plan
+
+
+def _works_on(attempt: Attempt, step: Step) -> bool:
+    return step.status is StepStatus.WORKING and step.attempt_id == attempt.id
 
 
 def _buys(step: Step) -> bool:

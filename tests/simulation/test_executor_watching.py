@@ -179,6 +179,29 @@ async def test_p3_p7_the_second_try_that_came_first_is_withdrawn_for_the_first()
     await sim.check()
 
 
+async def test_p3_p7_a_second_try_whose_step_is_done_is_not_planned_anew():
+    """The first try came back and filled the step; what waits behind it has nothing left to do."""
+    sim = Sim(bounded(reorg_depth=12))
+    await sim.ready()
+    before = sim.chain.newest.head.number
+    step_id, calm = await _reverted(sim)
+    depth = sim.chain.newest.head.number - before
+    sim.chain.blocks[before].after.pools = calm
+    sim.chain.reorganise(depth, keep=True)
+    await sim.executor.on_head(sim.chain.newest.head)
+    sim.chain.room = 2
+    await sim.tick()
+    sim.chain.room = 0
+    sim.executor.lanes[0].plans.clear()
+    await sim.tick(2)
+    assert (await sim.step(step_id)).status is StepStatus.DONE
+    second = (await sim.attempts())[-1]
+    assert second.newest.cancel
+    sim.chain.room = 100
+    await sim.settle(20)
+    await sim.check()
+
+
 @pytest.mark.parametrize("why", ["purchase", "another draws", "token"])
 async def test_p3_without_that_proof_a_retry_waits_until_the_revert_is_final(why):
     rules = bounded(reorg_depth=12)
