@@ -11,7 +11,9 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -67,17 +69,29 @@ def _is_telling(name: str) -> bool:
     return name in _SIGNED_NAMES or _SECRET_NAMES.search(name) is not None
 
 
-class _Line(structlog.WriteLogger):
-    """Writes lines for one module, without the standard library's records in between."""
+class _Line:
+    """Writes one module's lines, without the standard library's records in between.
 
-    def __init__(self, out: TextIO, name: str) -> None:
-        super().__init__(out)
+    What cannot be written is lost: neither a full disk nor a closed pipe may stop who logs.
+    """
+
+    def __init__(self, out: TextIO, name: str, writing: Lock) -> None:
         self.name = name
+        self._out, self._writing = out, writing
+
+    def msg(self, line: str) -> None:
+        """Write a line and flush it."""
+        with self._writing, suppress(OSError, ValueError):
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 def _lines(out: TextIO) -> Callable[..., _Line]:
     """Return what makes the logger of a name, or of the module that logs."""
-    named = cache(lambda name: _Line(out, name))
+    writing = Lock()
+    named = cache(lambda name: _Line(out, name, writing))
     return lambda *names: named(names[0] if names else _caller())
 
 
@@ -90,7 +104,10 @@ def _caller() -> str:
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    return _ENCODER.encode(event)
+    try:
+        return _ENCODER.encode(event)
+    except (TypeError, ValueError):  # keys that JSON has no word for, or a circle
+        return _ENCODER.encode({name: str(value) for name, value in event.items()})
 
 
 def configure(

@@ -36,10 +36,7 @@ from sep_ray.engine.settling import Settler, SettlingStore
 from sep_ray.engine.status import ExecutorStatus, lane_status
 from sep_ray.engine.watching import Watcher
 from sep_ray.engine.world import World
-from sep_ray.execution.ports import (
-    Head,
-    Signer,
-)
+from sep_ray.execution.ports import Head, Signer
 from sep_ray.journal.ports import Leases, Ticks
 from sep_ray.journal.records import LeaseLost
 from sep_ray.kernel.clock import Clock, Millis
@@ -351,24 +348,23 @@ class ChainExecutor:
 
     async def _plan(self, head: Head, market: WorkingMarket) -> Round | None:
         """Plan a round over all lanes that are ready; None when there is nothing to do."""
-        lanes = self._ready_lanes()
-        for first in lanes[:1]:
-            async with self._attempting("plan", first):
-                await self._netter.net(first, market.base)
-                planned = await self._sender.plan(lanes, head, market, self.market.fees(head))
-                if planned is not None and await self.market.stands(
-                    head, planned.pools, self._flying()
-                ):
-                    return planned
+        lanes, fees = self._ready_lanes(), self.market.fees(head)
+        if not lanes:
+            return None
+        async with self._attempting("plan", lanes[0]):
+            await self._netter.net(lanes[0], market.base)
+            planned = await self._sender.plan(lanes, head, market, fees)
+            if planned and await self.market.stands(head, planned.pools, self._flying()):
+                return planned
         return None
 
     async def _prepare(self, planned: Round, head: Head) -> tuple[int, list[tuple[Lane, Launched]]]:
         """Sign and record a round over its lanes; return how many steps were moved on."""
         lanes, fees, done = self._ready_lanes(), self.market.fees(head), 0
         found: list[tuple[Lane, Launched]] = []
-        for first in lanes[:1]:
-            async with self._attempting("refuse", first):
-                await self._sender.refuse(first, planned.refused)
+        if lanes and planned.refused:
+            async with self._attempting("refuse", lanes[0]):
+                await self._sender.refuse(lanes[0], planned.refused)
                 done += len(planned.refused)
         for lane in (lane for lane in lanes if lane.account in planned.accounts):
             async with self._attempting("send", lane):

@@ -72,3 +72,19 @@ def test_an_error_keeps_its_traceback(lines):
         structlog.get_logger().exception("turn_failed")
     (line,) = lines()
     assert line["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_what_cannot_be_written_as_json_is_written_as_text(lines):
+    structlog.get_logger().info("odd", sizes={(1, 2): 3}, name="\ud800")
+    (line,) = lines()
+    assert line["sizes"] == "{(1, 2): 3}"
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), ValueError("closed file")])
+def test_a_line_that_cannot_be_written_stops_nobody(lines, error):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise error
+
+    configure("json", "info", Full())
+    structlog.get_logger().info("started")
